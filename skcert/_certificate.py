@@ -1,0 +1,130 @@
+"""Certificate: what is promised about each prediction, and under which conditions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def round_down(value: float, digits: int = 4) -> str:
+    """``value`` >= 0 with so many significant digits, never larger than it is."""
+    if not math.isfinite(value) or value <= 0:
+        return "inf" if value == math.inf else "0"
+    for figures in range(digits, 18):
+        places = figures - 1 - math.floor(math.log10(value))
+        text = f"{math.floor(value * 10.0**places) / 10.0**places:.{max(places, 0)}f}" if abs(places) < 300 else repr(value)
+        if float(text) <= value and figures == digits:
+            return text if 1e-4 <= value < 1e6 else f"{float(text):.{digits - 1}e}"
+        shorter = float(np.nextafter(value * (1 - 10.0 ** (1 - digits)), 0))
+        return f"{shorter:.{digits - 1}e}" if float(f"{shorter:.{digits - 1}e}") <= value else repr(value)
+    return repr(value)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Certificate:
+    """One certificate per row of X: no perturbation shorter than ``radius`` changes ``prediction``.
+
+    Attributes
+    ----------
+    prediction : ndarray of shape (n_samples,)
+        What the estimator's own ``predict`` returns.
+    radius : ndarray of shape (n_samples,)
+        Certified radius of the open ball, in ``norm`` and in the units of ``space``: a lower bound of the distance to the
+        nearest point of another class. 0 on a tie, ``inf`` where no rival can ever win.
+    runner_up : ndarray of shape (n_samples,)
+        The class whose boundary is nearest (by the method used).
+    attack_radius : ndarray of shape (n_samples,)
+        Length of the shortest perturbation known to change the class, an upper bound of the distance; for method "exact"
+        within 1e-6 of ``radius``. ``inf`` where none is known.
+    attack : ndarray or DataFrame of the shape of X, or None
+        With ``return_attack=True``, points at ``attack_radius`` whose prediction differs, checked with ``predict``; rows of
+        NaN where none was found.
+    norm : {1, 2, inf}
+    space : str
+        Where the perturbation acts: "input", "latents", or the name of a step.
+    guarantee : {"deterministic", "probabilistic", "none"}
+    confidence : float
+        1.0 for a deterministic guarantee.
+    method : str
+        How the radius was computed.
+    """
+
+    prediction: np.ndarray
+    radius: np.ndarray
+    runner_up: np.ndarray
+    attack_radius: np.ndarray
+    attack: Any
+    norm: float
+    space: str
+    guarantee: str
+    confidence: float
+    method: str
+
+    def __len__(self) -> int:
+        return len(self.radius)
+
+    def robust_at(self, r: float) -> np.ndarray:
+        """Whether each prediction is certified at r > 0: ``radius >= r``, shape (n_samples,)."""
+        if not r > 0:
+            raise ValueError(f"r must be positive, got {r!r}: at radius 0 there is nothing to certify.")
+        return self.radius >= r
+
+    def certified_accuracy(self, y, radii) -> np.ndarray:
+        """Share of points that are predicted as ``y`` and certified at each radius.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_samples,)
+            True labels.
+        radii : float or array-like of shape (n_radii,)
+            In the norm, space and units of this certificate; at 0 this is the clean accuracy.
+
+        Returns
+        -------
+        accuracy : ndarray of the shape of ``radii``
+        """
+        y = np.asarray(y)
+        if y.shape != self.prediction.shape:
+            raise ValueError(f"y must have one label per certified point, shape {self.prediction.shape}, got {y.shape}.")
+        radii = np.asarray(radii, dtype=float)
+        if np.isnan(radii).any() or (radii < 0).any():
+            raise ValueError(f"radii must be numbers >= 0, got {radii!r}.")
+        right = np.sort(self.radius[self.prediction == y])
+        return (len(right) - np.searchsorted(right, radii, side="left")) / len(y)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A DataFrame with prediction, radius, runner_up and attack_radius, one row per point."""
+        import pandas as pd
+
+        columns = ("prediction", "radius", "runner_up", "attack_radius")
+        return pd.DataFrame({name: getattr(self, name) for name in columns})
+
+    def _summary(self) -> list[tuple[str, str]]:
+        n = len(self.radius)
+        level = "" if self.guarantee != "probabilistic" else f" at level {self.confidence:g}"
+        rows = [
+            ("points", str(n)),
+            ("perturbation", f"l{self.norm:g} in {self.space!r}" if self.norm != np.inf else f"linf in {self.space!r}"),
+            ("guarantee", ("none (an estimate)" if self.guarantee == "none" else self.guarantee) + level),
+            ("method", self.method),
+        ]
+        if n:
+            low, middle, high = np.quantile(self.radius, [0.1, 0.5, 0.9], method="lower")
+            rows.append(("radius, median", round_down(middle)))
+            rows.append(("radius, 10 % to 90 %", f"{round_down(low)} to {round_down(high)}"))
+            rows.append(("not certified", str(int((self.radius == 0).sum()))))
+        return rows
+
+    def __repr__(self) -> str:
+        body = "\n".join(f"  {name:<21}{value}" for name, value in self._summary())
+        return f"Certificate\n{body}"
+
+    def _repr_html_(self) -> str:
+        cells = "".join(f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in self._summary())
+        return f"<table><caption>Certificate</caption>{cells}</table>"

@@ -1,0 +1,396 @@
+"""Certifier and certify(): walk the steps, compose their effect on a perturbation, ask the geometry, check the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skcert._certificate import Certificate
+from skcert._gmm import CertifiedGMMClassifier
+from skcert.adapters import Uncertifiable, discriminant_of, perturbation_of
+from skcert.boundaries import PAIR_BUDGET, AffineBoundary, EllipsoidBoundary, Nearest, QuadraticBoundary
+from skcert.discriminants import Affine, NearestEllipsoid, Quadratic
+from skcert.geometry.rounding import grow, shrink
+from skcert.perturbations import AffineStep, LipschitzStep, check_norm
+
+METHODS = ("auto", "exact", "pairwise", "paper")
+#: how far beyond the computed attack a class change is looked for, before it counts as not found
+STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 1e-5, 1e-3, 1e-2)
+
+
+class Certifier:
+    """Certificates for one fitted estimator, batch after batch.
+
+    What can be computed once (eigenbases of pairs of classes, norms, folded maps) is computed at the first batch that needs it
+    and kept. The fitted parameters are those at construction.
+
+    Parameters
+    ----------
+    estimator : fitted classifier or Pipeline ending in one
+        Classifiers: CertifiedGMMClassifier, LogisticRegression, NearestCentroid. Steps: StandardScaler, PCA, PretrainedEmbedder
+        with a Lipschitz constant. More by :func:`register_discriminant`, :func:`register_perturbation`.
+
+    Attributes
+    ----------
+    nbytes : int
+        Bytes of the eigenbases kept so far.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skcert import CertifiedGMMClassifier, Certifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> certifier = Certifier(make_pipeline(StandardScaler(), CertifiedGMMClassifier()).fit(X, y))
+    >>> certificate = certifier.certify(X)
+    >>> bool((certificate.radius <= certificate.attack_radius).all())
+    True
+    """
+
+    def __init__(self, estimator: Any):
+        check_is_fitted(estimator)
+        self.estimator = estimator
+        if isinstance(estimator, Pipeline):
+            steps = [(name, step) for name, step in estimator.steps if step is not None and step != "passthrough"]
+        else:
+            steps = [(type(estimator).__name__.lower(), estimator)]
+        self._steps, (_, self._model) = steps[:-1], steps[-1]
+        check_is_fitted(self._model)
+        self._discriminant = discriminant_of(self._model)
+        self._classes = np.array(self._model.classes_)
+        self._boundaries: dict[Any, Any] = {}
+
+    @property
+    def nbytes(self) -> int:
+        return sum(getattr(boundary, "nbytes", 0) for boundary in self._boundaries.values())
+
+    def certify(
+        self, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False
+    ) -> Certificate:
+        """Certify the predictions on X; parameters and result as in :func:`certify`."""
+        norm = check_norm(norm)
+        start = self._start(space)
+        method = self._resolve(method, norm)
+        if issparse(X):
+            raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
+        points, latents, fold, factor, exact_space = self._walk(X, start)
+        if factor is not None and norm != 2:
+            raise ValueError(f"Lipschitz constants are for norm=2, got norm={norm!r}: use norm=2 or a space after them.")
+        scale = self._scale(feature_scale, X, start, points, factor)
+        if return_attack and not exact_space:
+            raise ValueError(
+                "No attack can be constructed through a step that is known by its Lipschitz constant alone: use the space "
+                "after it, or return_attack=False."
+            )
+
+        Z = latents if fold is None else fold.apply(points)
+        z_error = None if fold is None else fold.error(points)
+        moving = fold
+        if scale is not None:
+            moving = AffineStep.scaling(scale) if fold is None else fold.stretched(scale)
+        boundary = self._boundary((space, norm, None if scale is None else scale.tobytes()), moving, norm)
+        auto = self._auto(boundary)
+        method = auto if method == "auto" else method
+        nearest: Nearest = boundary.nearest(Z, z_error, method=method, attack=return_attack)
+
+        prediction = self._classes[nearest.winner]
+        radius, attack_radius = nearest.radius, nearest.attack_radius
+        if not (fold is None and type(self._model) is CertifiedGMMClassifier and self._same_rule()):
+            prediction, radius = self._check_predictions(latents, Z, nearest, prediction)
+        if factor is not None:
+            radius, attack_radius = shrink(radius / factor), np.full(len(radius), np.inf)
+        attack = None
+        if return_attack:
+            moves = nearest.attack if scale is None else nearest.attack * scale
+            origin = X if start == 0 else points
+            attack, attack_radius = self._verified(origin, moves, prediction, norm, scale, start)
+            attack_radius = np.maximum(attack_radius, radius)
+        return Certificate(
+            prediction,
+            radius,
+            self._classes[nearest.runner_up],
+            attack_radius,
+            attack,
+            norm,
+            space,
+            guarantee="deterministic",
+            confidence=1.0,
+            method=method,
+        )
+
+    # -- reading the request -----------------------------------------------------------------------------------------
+
+    def _start(self, space: str) -> int:
+        """Index of the first step whose input the perturbation can still reach."""
+        names = [name for name, _ in self._steps]
+        if space == "input":
+            return 0
+        if space == "latents":
+            return len(names)
+        if space in names:
+            return names.index(space) + 1
+        raise ValueError(f"space must be 'input', 'latents' or the name of a step ({', '.join(names) or 'none here'}), got {space!r}.")
+
+    def _resolve(self, method: str, norm: float) -> str:
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
+        if isinstance(self._discriminant, NearestEllipsoid):
+            if method != "auto":
+                raise ValueError(
+                    f'decision="nearest-ellipsoid" has one certificate, half the lead in distance: use method="auto", got {method!r}.'
+                )
+        elif norm != 2 and method == "paper":
+            raise ValueError(f'method="paper" is an l2 formula: use norm=2 or method="exact", got norm={norm!r}.')
+        if norm != 2 and not isinstance(self._discriminant, Affine):
+            raise ValueError(
+                f"norm={norm!r} needs linear boundaries (covariance_type='tied', LogisticRegression, NearestCentroid); with one "
+                "covariance per class only norm=2 is available."
+            )
+        return method
+
+    def _auto(self, boundary) -> str:
+        """The rule behind method="auto": a function of shapes and covariance type only."""
+        if isinstance(boundary, EllipsoidBoundary):
+            return "nearest-ellipsoid"
+        if isinstance(boundary, QuadraticBoundary) and boundary.full_nbytes > PAIR_BUDGET:
+            return "pairwise"
+        return "exact"
+
+    def _scale(self, feature_scale, X, start, points, factor) -> np.ndarray | None:
+        """feature_scale as an array over the features of the space, checked."""
+        if feature_scale is None:
+            return None
+        if factor is not None:
+            raise ValueError("feature_scale cannot pass a Lipschitz constant, which knows one length only: use a space after it.")
+        d = points.shape[1]
+        if isinstance(feature_scale, Mapping):
+            names = list(getattr(X, "columns", ())) if start == 0 else []
+            unknown = [name for name in feature_scale if name not in names]
+            if unknown:
+                raise ValueError(f"feature_scale names columns that do not exist: {unknown!r}; expected some of {names!r}.")
+            scale = np.array([feature_scale.get(name, 1.0) for name in names], dtype=float)
+        else:
+            scale = np.asarray(feature_scale, dtype=float)
+        if scale.shape != (d,):
+            raise ValueError(f"feature_scale must have shape ({d},), one factor per feature of the space, got {scale.shape}.")
+        if not (np.isfinite(scale).all() and (scale >= 0).all()):
+            raise ValueError("feature_scale must be finite and not negative; 0 keeps a feature where it is.")
+        return scale
+
+    # -- walking the steps ---------------------------------------------------------------------------------------------
+
+    def _walk(self, X, start: int):
+        """Transform X as the pipeline does, and fold what the steps from ``start`` on do to a perturbation.
+
+        Returns
+        -------
+        points : ndarray
+            Where the affine part begins: after the last Lipschitz step, else the points of the space.
+        latents : ndarray
+            What the classifier sees.
+        fold : AffineStep or None
+            From points to latents.
+        factor : float or None
+            Product of the constants of everything before ``points``; None if there is nothing.
+        exact_space : bool
+            Whether ``points`` are the points of the space.
+        """
+        # Refuse before anything expensive runs.
+        carriers = [self._carrier(name, step) for name, step in self._steps[start:]]
+        outputs, current = [], X
+        for _, step in self._steps:
+            outputs.append(current)
+            current = step.transform(current)
+        outputs.append(current)
+        latents = validate_data(self._model, current, reset=False, dtype=[np.float64, np.float32])
+
+        begin = start + max((i + 1 for i, c in enumerate(carriers) if isinstance(c, LipschitzStep)), default=0)
+        factor = None
+        if begin > start:
+            factor = 1.0
+            for c in carriers[: begin - start]:
+                factor = float(grow(factor * (c.constant if isinstance(c, LipschitzStep) else c.size)))
+        fold = None
+        for c in carriers[begin - start :]:
+            fold = c if fold is None else fold.then(c)
+        points = latents if fold is None else _numbers(outputs[begin])
+        for position, c in enumerate(carriers, start):
+            if isinstance(c, AffineStep):
+                self._check_step(self._steps[position], c, outputs[position], outputs[position + 1])
+        return points, latents, fold, factor, factor is None
+
+    def _carrier(self, name: str, step: Any) -> AffineStep | LipschitzStep:
+        try:
+            return perturbation_of(step)
+        except Uncertifiable as reason:
+            raise Uncertifiable(
+                f"The step {name!r} cannot be certified. {reason} Or certify its output: space={name!r} (the output of that "
+                "step), space='latents' (what the classifier sees)."
+            ) from None
+
+    @staticmethod
+    def _check_step(named, carrier: AffineStep, before, after) -> None:
+        """The folded map must be the step's own transform on the points given."""
+        name, step = named
+        before, after = _numbers(before), _numbers(after)
+        ours = carrier.apply(before)
+        single = np.float32 in (before.dtype, after.dtype)
+        room = (1e-3 if single else 1e-7) * (np.abs(after).max(initial=0) + np.abs(ours - carrier.offset).max(initial=0))
+        # a step in its own arithmetic may cancel about its centre
+        spread = np.abs(carrier.center).max(initial=0) * np.abs(carrier.matrix).max(initial=0)
+        room += (1e-5 if single else 1e-12) * spread * np.sqrt(carrier.n_inputs)
+        if ours.shape != after.shape or not (np.abs(ours - after) <= room).all():
+            raise ValueError(
+                f"The step {name!r} ({type(step).__name__}) does not transform these points as its fitted parameters say: its "
+                "transform differs from the folded map. Was it changed or overridden? Register its rule with "
+                "skcert.register_perturbation, or certify the space after it."
+            )
+
+    def _boundary(self, key, step: AffineStep | None, norm: float):
+        if key not in self._boundaries:
+            d = self._discriminant
+            if isinstance(d, Affine):
+                self._boundaries[key] = AffineBoundary(d, step, norm)
+            elif isinstance(d, Quadratic):
+                self._boundaries[key] = QuadraticBoundary(d, step)
+            else:
+                self._boundaries[key] = EllipsoidBoundary(d, step)
+        return self._boundaries[key]
+
+    # -- checking the answer -------------------------------------------------------------------------------------------
+
+    def _same_rule(self) -> bool:
+        """Whether the model still predicts with the very discriminant certified: then there is nothing to compare."""
+        return self._model._discriminant is self._discriminant
+
+    def _check_predictions(self, latents, Z, nearest: Nearest, ours):
+        """The discriminant must decide as the estimator's own predict, except at ties, which get radius 0."""
+        theirs = self._model.predict(latents)
+        differ = np.flatnonzero(ours != theirs)
+        radius = nearest.radius
+        if not len(differ):
+            return theirs, radius
+        codes = np.searchsorted(self._classes, theirs[differ])
+        scores = self._discriminant.scores(Z[differ])
+        at = np.arange(len(differ))
+        short = scores[at, nearest.winner[differ]] - scores[at, codes]
+        single = np.float32 in (latents.dtype, getattr(getattr(self._model, "coef_", None), "dtype", None))
+        size = np.where(np.isfinite(scores), np.abs(scores), 0).max(axis=1) + np.abs(latents[differ]).max(axis=1) ** 2
+        if not (short <= (1e-3 if single else 1e-9) * size).all():
+            raise ValueError(
+                f"{type(self._model).__name__}.predict decides otherwise than its fitted parameters say on {len(differ)} of "
+                f"{len(ours)} points (row {differ[short.argmax()]} first by margin). Was it changed or overridden? Register its "
+                "rule with skcert.register_discriminant."
+            )
+        radius = radius.copy()
+        radius[differ] = 0.0
+        return theirs, radius
+
+    def _predict_from(self, points, start: int) -> np.ndarray:
+        if start == 0:
+            return self.estimator.predict(points)
+        for _, step in self._steps[start:]:
+            points = step.transform(points)
+        return self._model.predict(points)
+
+    def _verified(self, origin, moves, prediction, norm, scale, start):
+        """Attack points in the type of ``origin``, each lengthened by as little as makes ``predict`` change."""
+        base = np.asarray(origin)
+        dtype = base.dtype if base.dtype in (np.float32, np.float64) else np.dtype(float)
+        base = base.astype(float)
+        attack = np.full(base.shape, np.nan, dtype=dtype)
+        pending = np.flatnonzero(np.isfinite(moves).all(axis=1))
+        for stretch in STRETCHES:
+            if not len(pending):
+                break
+            trial = (base[pending] + moves[pending] * (1 + stretch)).astype(dtype)
+            changed = self._predict_from(_like(origin, trial, pending), start) != prediction[pending]
+            attack[pending[changed]] = trial[changed]
+            pending = pending[~changed]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            moved = attack.astype(float) - base
+            if scale is not None:
+                moved = np.where(scale > 0, moved / np.where(scale > 0, scale, 1), 0)
+        lengths = np.linalg.norm(moved, ord=norm, axis=1)
+        lengths = np.where(np.isnan(lengths), np.inf, grow(lengths, moved.shape[1] + 4))
+        return _like(origin, attack, np.arange(len(attack))), lengths
+
+
+def _numbers(X) -> np.ndarray:
+    """Points as a 2-D float array."""
+    X = np.asarray(X)
+    return X if X.dtype in (np.float32, np.float64) else X.astype(float)
+
+
+def _like(origin, values: np.ndarray, rows: np.ndarray):
+    """``values`` with the container, columns and index of the rows of ``origin``."""
+    if not hasattr(origin, "columns"):
+        return values
+    if hasattr(origin, "iloc"):
+        return type(origin)(values, columns=origin.columns, index=origin.index[rows])
+    return type(origin)(values, schema=list(origin.columns))
+
+
+def certify(
+    estimator, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False
+) -> Certificate:
+    """How far each row of X may move before the prediction of a fitted estimator can change.
+
+    Parameters
+    ----------
+    estimator : fitted classifier or Pipeline ending in one
+        See :class:`Certifier`.
+    X : array-like of shape (n_samples, n_features)
+        Points as the estimator's ``predict`` takes them.
+    norm : {1, 2, numpy.inf}, default=2
+        l_p norm of the perturbation. With one covariance per class only 2.
+    method : {"auto", "exact", "pairwise", "paper"}, default="auto"
+        "exact": the distance to the nearest boundary (theory 1.3, 1.4). "pairwise": a closed-form lower bound, rival by rival
+        (theory 1.2). "paper": Theorem 4.1 of arXiv 2605.25352 (theory 1.1). "auto": "exact", unless the eigenbases of all
+        pairs of classes would need more than 1 GiB (K (K-1) / 2 * d^2 * 8 bytes): then "pairwise".
+    space : str, default="input"
+        Where the perturbation acts: "input" (the units of X), the name of a step (its output), or "latents" (what the
+        classifier sees).
+    feature_scale : array-like of shape (n_features,) or dict by column, default=None
+        The perturbation u is measured as ``||u / feature_scale||``; 0 keeps a feature where it is. Columns a dict does not
+        name have 1.
+    return_attack : bool, default=False
+        Also return, for each row, a point at ``attack_radius`` that is predicted differently.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    skcert.Uncertifiable
+        A step or classifier has no rule; the message names it and the remedies.
+    ValueError
+        Unknown norm, method or space; or a step or classifier that does not behave on X as its parameters say.
+
+    References
+    ----------
+    theory 1.1 to 1.4, 1.7, 2.1, 2.2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skcert import certify
+    >>> X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    >>> model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01)).fit(X, y)
+    >>> certificate = certify(model, X, feature_scale=X.std())     # radii in standard deviations
+    >>> certificate.certified_accuracy(y, [0, 0.5, 1]).round(2)
+    array([0.96, 0.88, 0.76])
+    """
+    return Certifier(estimator).certify(
+        X, norm=norm, method=method, space=space, feature_scale=feature_scale, return_attack=return_attack
+    )

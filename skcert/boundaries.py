@@ -1,0 +1,521 @@
+"""How far a batch of points is from the boundary of its class: every rival, in memory that does not grow with the batch.
+
+One class per kind of discriminant, all with ``nearest(Z, ...) -> Nearest``. They own what is worth keeping between batches
+(norms of slopes, eigenbases of pairs), decide which rivals need the exact solve, and leave the formulas to ``geometry``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
+from skcert.geometry import affine, quadric
+from skcert.geometry.rounding import UNIT, fro, gamma, grow, row_norms, shrink
+from skcert.perturbations import AffineStep, Pullback
+
+#: bytes that eigenbases of pairs may occupy; above it ``method="auto"`` is "pairwise" and "exact" keeps the latest ones
+PAIR_BUDGET = 2**30
+#: d^3 times the number of pairs up to which "pairwise" takes lambda_min of every pair, not Weyl's bound
+PAIR_EIGENVALUES = 2e11
+
+
+@dataclass
+class Nearest:
+    """Per point: winner and runner-up (indices), radius from below, attack length from above, attack if asked for."""
+
+    winner: np.ndarray
+    runner_up: np.ndarray
+    radius: np.ndarray
+    attack_radius: np.ndarray
+    attack: np.ndarray | None = None
+
+    @classmethod
+    def empty(cls, n: int, d: int | None) -> Nearest:
+        return cls(
+            np.zeros(n, dtype=np.intp),
+            np.zeros(n, dtype=np.intp),
+            np.zeros(n),
+            np.full(n, np.inf),
+            None if d is None else np.full((n, d), np.nan),
+        )
+
+
+def _split(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row numbers, winners and the winners' scores."""
+    rows = np.arange(len(scores))
+    winner = scores.argmax(axis=1)
+    return rows, winner, scores[rows, winner]
+
+
+class AffineBoundary:
+    """Hyperplanes between linear scores, in any l_p norm: exact (theory 1.4, 2.1).
+
+    Parameters
+    ----------
+    discriminant : Affine
+    step : AffineStep or None
+        From the space of the radius to the latents; None where they are the same.
+    norm : {1, 2, inf}
+    """
+
+    def __init__(self, discriminant: Affine, step: AffineStep | None, norm: float):
+        self.discriminant, self.step, self.norm = discriminant, step, norm
+        coef, error = discriminant.coef, discriminant.coef_error
+        slopes, dims = coef, discriminant.n_features
+        if step is not None:
+            slopes = coef * step.matrix if step.matrix.ndim == 1 else coef @ step.matrix
+            lengths = row_norms(coef)
+            error = error * step.size + (gamma(dims) * fro(step.matrix) + step.matrix_error) * lengths
+            dims = step.n_inputs
+        # ||e||_q <= ||e||_2 for q >= 2, sqrt(d) ||e||_2 for the l1 norm dual to linf
+        error = grow(error * (np.sqrt(dims) if norm == np.inf else 1.0))
+        self.slopes = slopes
+        k = len(coef)
+        self._high, self._low = np.empty((k, k)), np.empty((k, k))
+        for i in range(k):
+            length = affine.dual_norms(slopes - slopes[i], norm)
+            both = error + error[i]
+            self._high[i] = grow(length + both)
+            self._low[i] = np.maximum(shrink(length * (1 - 2 * gamma(dims + 4)) - both), 0)
+            same = (coef == coef[i]).all(axis=1)  # equal slopes: no perturbation moves one score against the other
+            self._high[i, same] = self._low[i, same] = 0
+
+    def nearest(self, Z, z_error=None, *, method="exact", attack=False) -> Nearest:
+        k = len(self.slopes)
+        out = Nearest.empty(len(Z), self.slopes.shape[1] if attack else None)
+        if k == 1:
+            out.radius[:] = np.inf
+            return out
+        for rows in batches(len(Z), 8 * (4 * k + self.discriminant.n_features), 2 * 2**20):
+            self._batch(out, Z[rows], rows, None if z_error is None else z_error[rows])
+        if method == "paper":
+            self._mix(out, Z, z_error)
+        return out
+
+    def _margins(self, Z, z_error):
+        d = self.discriminant
+        scores = d.scores(Z)
+        lengths = row_norms(np.subtract(Z, d.center, dtype=float))
+        error = 2 * d.score_error(lengths)
+        if z_error is not None:
+            error = error + 2 * grow(row_norms(d.coef).max() + d.coef_error.max()) * z_error
+        at, winner, best = _split(scores)
+        error = grow(error + 2 * UNIT * np.abs(best))
+        return at, winner, best[:, None] - scores, error[:, None]
+
+    def _batch(self, out, Z, rows, z_error):
+        at, winner, margins, error = self._margins(Z, z_error)
+        norms = self._high[winner]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = (margins - error) / norms
+        # 0/0 and x/0: equal slopes; a tie stays a tie, a loser never wins. An infinite margin is a class with prior 0.
+        flat = norms == 0
+        if flat.any():
+            ratio[flat] = np.where(margins > error, np.inf, 0.0)[flat]
+        ratio[at, winner] = np.inf
+        rival = ratio.argmin(axis=1)
+        alone = np.isinf(ratio[at, rival])
+        if alone.any():  # no rival can win: name the one with the next best score
+            margins[at, winner] = np.inf
+            rival = np.where(alone, margins.argmin(axis=1), rival)
+        out.winner[rows], out.runner_up[rows] = winner, rival
+        out.radius[rows] = np.maximum(shrink(ratio[at, rival]), 0)
+        low = self._low[winner, rival]
+        gap = margins[at, rival] + error[:, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            length = np.where((low > 0) & np.isfinite(gap), grow(gap / low), np.inf)
+        out.attack_radius[rows] = length
+        if out.attack is not None:
+            direction = affine.steepest(self.slopes[winner] - self.slopes[rival], self.norm)
+            moved = np.where(np.isfinite(length), length, np.nan)[:, None]
+            out.attack[rows] = direction * moved
+
+    def _mix(self, out, Z, z_error):
+        """Theorem 4.1 as printed mixes the smallest margin with the largest slope (theory 1.1), W = 0."""
+        for rows in batches(len(Z), 64 * len(self.slopes)):
+            at, winner, margins, error = self._margins(Z[rows], None if z_error is None else z_error[rows])
+            margins[at, winner] = np.inf
+            alive = np.isfinite(self.discriminant.intercept)
+            slope = self._high[:, alive].max(axis=1)[winner]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                radius = shrink(np.maximum(margins.min(axis=1) - error[:, 0], 0) / slope)
+            out.radius[rows] = np.minimum(out.radius[rows], np.where(np.isnan(radius), 0, radius))
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Classes i < j: the eigenbasis of W = C'(P_j - P_i)C, used for i against j and, mirrored, for j against i.
+
+    ``shifts`` are P_j (mu_i - mu_j) and P_i (mu_j - mu_i), so that g = W (z - mu_winner) + shift; already rotated into the
+    eigenbasis where C is the identity.
+    """
+
+    basis: quadric.Eigenbasis
+    spectra: tuple[quadric.Spectrum, quadric.Spectrum]
+    shifts: tuple[np.ndarray, np.ndarray]
+    shift_errors: tuple[float, float]
+    size: float  # of P_j - P_i, Frobenius
+    doubt: float  # spectral error of P_j - P_i
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self.basis.vectors is None else self.basis.vectors.nbytes
+
+
+class QuadraticBoundary:
+    """Quadrics between Gaussian scores, l2 (theory 1.1 to 1.3, 2.1).
+
+    Parameters
+    ----------
+    discriminant : Quadratic
+    step : AffineStep or None
+        From the space of the radius to the latents; None where they are the same.
+    budget : int
+        Bytes the eigenbases of pairs may keep.
+    """
+
+    def __init__(self, discriminant: Quadratic, step: AffineStep | None, budget: int | None = None):
+        alive = np.isfinite(discriminant.constants)  # a class with prior 0 is no rival
+        self.classes = np.flatnonzero(alive)
+        self.discriminant = replace(
+            discriminant,
+            means=discriminant.means[alive],
+            precisions=discriminant.precisions[alive],
+            constants=discriminant.constants[alive],
+            precision_error=discriminant.precision_error[alive],
+            constant_error=discriminant.constant_error[alive],
+        )
+        self.pullback = None if step is None else Pullback.of(step)
+        self.budget = PAIR_BUDGET if budget is None else budget
+        self._pairs: OrderedDict[tuple[int, int], _Pair] = OrderedDict()
+        self._extremes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._sizes = self.discriminant.sizes
+
+    # -- once per pair of classes ----------------------------------------------------------------------------------
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the eigenbases kept between batches."""
+        return sum(pair.nbytes for pair in self._pairs.values())
+
+    @property
+    def full_nbytes(self) -> int:
+        """Bytes the eigenbases of all pairs would take; 0 where curvatures are diagonal."""
+        K = len(self.classes)
+        return 0 if self._plain else K * (K - 1) // 2 * self._rank**2 * 8
+
+    @property
+    def _plain(self) -> bool:
+        return self.discriminant.diagonal and (self.pullback is None or self.pullback.factor.ndim == 1)
+
+    @property
+    def _rank(self) -> int:
+        p = self.pullback
+        return self.discriminant.n_features if p is None or p.factor.ndim == 1 else p.factor.shape[1]
+
+    def _difference(self, i: int, j: int) -> tuple[np.ndarray, float, np.ndarray, float]:
+        """W = P_j - P_i and C'WC, each with a bound of its spectral error."""
+        d = self.discriminant
+        W = d.precisions[j] - d.precisions[i]
+        doubt = grow(d.precision_error[i] * self._sizes[i] + d.precision_error[j] * self._sizes[j] + UNIT * fro(W))
+        p = self.pullback
+        if p is None:
+            return W, doubt, W, doubt
+        bent = p.curvature(W)
+        if bent.ndim == 2:
+            bent = (bent + bent.T) / 2
+        rounding = gamma(2 * d.n_features + 4) * fro(p.factor) ** 2 * fro(W)
+        return W, doubt, bent, grow(doubt * p.size**2 + rounding + (2 * p.size + p.error) * p.error * fro(W))
+
+    def _pair(self, i: int, j: int) -> _Pair:
+        """The pair i < j, from memory or made now; the pair used longest ago makes room."""
+        if (i, j) in self._pairs:
+            self._pairs.move_to_end((i, j))
+            return self._pairs[i, j]
+        d = self.discriminant
+        W, doubt, bent, error = self._difference(i, j)
+        basis = quadric.Eigenbasis.of(bent, extra=error)
+        between = d.means[i] - d.means[j]
+        length = float(row_norms(between[None])[0])
+        shifts, errors = [], []
+        for k, sign in ((j, 1), (i, -1)):
+            P = d.precisions[k]
+            shift = sign * (P * between if d.diagonal else P @ between)
+            # the product, the rounding of the difference of means, and what P_k lacks to be the inverse
+            rounding = gamma(4 if d.diagonal else d.n_features + 4) * (self._sizes[k] if d.diagonal else fro(P))
+            lost = (rounding + d.precision_error[k] * self._sizes[k]) * length
+            if self.pullback is None:
+                turned, turn_error = basis.rotate(shift[None])
+                shift, lost = turned[0], lost + float(turn_error[0])
+            shifts.append(shift)
+            errors.append(grow(lost))
+        spectra = tuple(quadric.Spectrum.of(v - basis.error) for v in (basis.values, basis.negated))
+        made = _Pair(basis, spectra, tuple(shifts), tuple(errors), fro(W), doubt)
+        while self._pairs and self.nbytes + made.nbytes > self.budget:
+            self._pairs.popitem(last=False)
+        self._pairs[i, j] = made
+        return made
+
+    def _half_slopes(self, x: np.ndarray, x_error: np.ndarray, i: int, j: int, pair: _Pair):
+        """h = V'C'g of every row x = z - mu_i against rival j, eigenvalues ascending, and bounds of the l2 errors."""
+        flip, basis, p = int(i > j), pair.basis, self.pullback
+        lengths = row_norms(x) + x_error
+        if p is None:
+            # Q'(Wx) = (diag(w) + E) Q'x with ||E|| <= basis.error: one product serves every row
+            top = np.abs(basis.values).max()
+            h, turn = basis.rotate(x)
+            h *= basis.negated[::-1] if flip else basis.values
+            h += pair.shifts[flip]
+            error = basis.error * lengths + top * (turn + x_error) + pair.shift_errors[flip] + gamma(4) * row_norms(h)
+        else:
+            d = self.discriminant
+            W = d.precisions[j] - d.precisions[i]
+            g = (x * W if d.diagonal else x @ W) + pair.shifts[flip]
+            error = (gamma(d.n_features + 4) * pair.size + pair.doubt) * lengths + pair.size * x_error
+            error += pair.shift_errors[flip] + gamma(2) * row_norms(g)
+            pulled = gamma(d.n_features + 2) * (fro(p.factor) if p.factor.ndim == 2 else p.size) + p.error
+            error = p.size * error + pulled * (row_norms(g) + error)
+            h, turn = basis.rotate(p.slopes(g))
+            error += turn
+        return (np.ascontiguousarray(h[:, ::-1]) if flip else h), grow(error)
+
+    def _bends(self, exact: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Bounds of lambda_min and lambda_max of every W_ij = P_j - P_i: of each pair, or Weyl's from each class alone."""
+        d, p = self.discriminant, self.pullback
+        K = len(d.means)
+        pairwise = exact and (self._plain or K * (K - 1) / 2 * self._rank**3 <= PAIR_EIGENVALUES)
+        key = "pairs" if pairwise else "weyl"
+        if key in self._extremes:
+            return self._extremes[key]
+        low, high = np.zeros((K, K)), np.zeros((K, K))
+        if pairwise:
+            for i in range(K):
+                for j in range(i + 1, K):
+                    if (i, j) in self._pairs:
+                        values, error = self._pairs[i, j].basis.values, self._pairs[i, j].basis.error
+                    else:
+                        _, _, W, error = self._difference(i, j)
+                        values, slip = _extreme_eigenvalues(W)
+                        error = error + slip
+                    low[i, j], high[i, j] = values[0] - error, values[-1] + error
+                    low[j, i], high[j, i] = -high[i, j], -low[i, j]
+        else:
+            ends = []
+            for k in range(K):
+                P = d.precisions[k] if p is None else p.curvature(d.precisions[k])
+                values, slip = _extreme_eigenvalues(P)
+                slip += d.precision_error[k] * self._sizes[k] * (1 if p is None else p.size**2)
+                if p is not None:
+                    slip += gamma(2 * d.n_features + 4) * fro(p.factor) ** 2 * fro(d.precisions[k])
+                    slip += (2 * p.size + p.error) * p.error * self._sizes[k]
+                ends.append((values[0] - slip, values[-1] + slip))
+            bottom, top = np.array(ends).T
+            low, high = grow_away(bottom[None] - top[:, None]), grow_away(top[None] - bottom[:, None], up=True)
+        self._extremes[key] = low, high
+        return low, high
+
+    # -- per batch -------------------------------------------------------------------------------------------------
+
+    def nearest(self, Z, z_error=None, *, method="exact", attack=False) -> Nearest:
+        """Winner, runner-up and distance to the nearest boundary of every row of Z."""
+        d, p = self.discriminant, self.pullback
+        K, dims = len(self.classes), d.n_features
+        lifted = None if not attack else (dims if p is None else len(p.basis))
+        out = Nearest.empty(len(Z), lifted)
+        if K == 1:
+            out.winner[:] = out.runner_up[:] = self.classes[0]
+            out.radius[:] = np.inf
+            return out
+        low, high = self._bends(exact=method != "exact")
+        for rows in batches(len(Z), 8 * 12 * K, 8 * 2**20):
+            error = np.zeros(rows.stop - rows.start) if z_error is None else z_error[rows]
+            self._block(out, rows, Z[rows], error, low, high, method)
+        out.winner, out.runner_up = self.classes[out.winner], self.classes[out.runner_up]
+        return out
+
+    def _margins(self, Z, z_error):
+        """Scores' argmax; margins from below with their width; norms of half-slopes from above with their width."""
+        d, p = self.discriminant, self.pullback
+        K, n = len(d.means), len(Z)
+        winner, margin, width = np.empty(n, dtype=np.intp), np.empty((n, K)), np.empty((n, K))
+        slope, slack = np.empty((n, K)), np.empty((n, K))
+        pulled = 0.0
+        if p is not None:
+            pulled = gamma(d.n_features + 2) * (fro(p.factor) if p.factor.ndim == 2 else p.size) + p.error
+        for rows in batches(n, 8 * d.n_features * (K + 6), 24 * 2**20):
+            zerr, m = z_error[rows], rows.stop - rows.start
+            scores, score_error = np.empty((m, K)), np.empty((m, K))
+            slopes, slope_error = [], np.empty((m, K))
+            for k in range(K):
+                scores[:, k], y, x = d.score_and_slope(Z[rows], k)
+                score_error[:, k], slope_error[:, k] = d.errors(x, y, k)
+                lengths = row_norms(y) + slope_error[:, k]
+                score_error[:, k] += (2 * lengths + self._sizes[k] * zerr) * zerr
+                slope_error[:, k] += self._sizes[k] * zerr
+                if p is not None:
+                    slope_error[:, k] = p.size * slope_error[:, k] + pulled * lengths
+                    y = p.slopes(y)
+                slopes.append(y)
+            at, top, best = _split(scores)
+            own = np.empty_like(slopes[0])
+            for k in range(K):
+                own[top == k] = slopes[k][top == k]
+            for k in range(K):
+                slope[rows, k] = row_norms(slopes[k] - own)
+            gap = best[:, None] - scores
+            error = grow(score_error + score_error[at, top][:, None] + 2 * UNIT * np.abs(gap))
+            winner[rows], margin[rows], width[rows] = top, gap - error, 2 * error
+            slack[rows] = grow(slope_error + slope_error[at, top][:, None] + gamma(2) * slope[rows])
+        return winner, margin, width, slope + slack, 2 * slack
+
+    def _block(self, out, rows, Z, z_error, low, high, method):
+        winner, margin, width, slope, slack = self._margins(Z, z_error)
+        at = np.arange(len(Z))
+        bends = low[winner]
+        radius = quadric.closed_form_radius(margin, slope, bends)
+        radius[at, winner] = np.inf
+        if method == "exact":
+            found = self._solve(Z, z_error, winner, margin, width, radius)
+            best, rival, reached, s = found
+        else:
+            rival = radius.argmin(axis=1)
+            best = radius[at, rival]
+            reached, s = np.full(len(Z), np.inf), None
+        alone = np.isinf(best)
+        if alone.any():  # no rival can win: name the one with the next best score
+            others = margin.copy()
+            others[at, winner] = np.inf
+            rival = np.where(alone, others.argmin(axis=1), rival)
+        if method == "paper":
+            others = margin.copy()
+            others[at, winner] = np.inf
+            own = np.ones_like(margin, dtype=bool)
+            own[at, winner] = False
+            best = quadric.closed_form_radius(
+                others.min(axis=1),
+                np.where(own, slope, 0).max(axis=1),
+                np.where(own, np.minimum(bends, 0), 0).min(axis=1),
+            )
+        straight = quadric.straight_attack(
+            np.maximum(margin[at, rival], 0) + width[at, rival],
+            np.maximum(slope[at, rival] - slack[at, rival], 0),
+            high[winner, rival],
+        )
+        out.winner[rows], out.runner_up[rows] = winner, rival
+        out.radius[rows] = best
+        out.attack_radius[rows] = np.minimum(reached, straight)
+        if out.attack is not None:
+            out.attack[rows] = self._attacks(Z, winner, rival, margin, width, s)
+
+    def _groups(self, winner, rival, among):
+        """Rows of ``among`` by (winner, rival), at most a scratch-ful at a time."""
+        key = winner[among] * len(self.classes) + rival[among]
+        order = np.argsort(key, kind="stable")
+        cuts = np.flatnonzero(np.diff(key[order])) + 1
+        for group in np.split(among[order], cuts):
+            if len(group):
+                i, j = winner[group[0]], rival[group[0]]
+                for part in batches(len(group), 8 * 6 * self.discriminant.n_features):
+                    yield int(i), int(j), group[part]
+
+    def _solve(self, Z, z_error, winner, margin, width, bound):
+        """Exact distances, nearest candidate first; a rival whose closed form passes the best so far needs none."""
+        n, K = bound.shape
+        best, reached, s = np.full(n, np.inf), np.full(n, np.inf), np.zeros(n)
+        rival = bound.argmin(axis=1)
+        first = rival.copy()
+        for turn in range(-1, K):
+            visit = first if turn < 0 else np.full(n, turn)
+            wanted = (bound[np.arange(n), visit] < best) & (visit != winner)
+            if turn >= 0:
+                wanted &= first != turn
+            for i, j, group in self._groups(winner, visit, np.flatnonzero(wanted)):
+                found = self._distance(Z[group], z_error[group], i, j, margin[group, j], width[group, j], best[group])
+                closer = found.radius < best[group]
+                at = group[closer]
+                best[at], rival[at], s[at] = found.radius[closer], j, found.s[closer]
+                reached[group] = np.minimum(reached[group], found.attack)
+        return best, rival, reached, s
+
+    def _distance(self, Z, z_error, i, j, margin, width, cutoff):
+        pair = self._pair(min(i, j), max(i, j))
+        x = np.subtract(Z, self.discriminant.means[i], dtype=float)
+        h, error = self._half_slopes(x, z_error, i, j, pair)
+        return quadric.distance(
+            margin,
+            h,
+            pair.spectra[int(i > j)],
+            margin_error=width,
+            slope_error=error,
+            curvature_error=pair.basis.error,
+            cutoff=cutoff,
+        )
+
+    def _attacks(self, Z, winner, rival, margin, width, s):
+        """The shortest perturbation found against the runner-up, lifted to the space of the radius."""
+        p = self.pullback
+        out = np.full((len(Z), self.discriminant.n_features if p is None else len(p.basis)), np.nan)
+        nothing = np.zeros(len(Z))
+        for i, j, group in self._groups(winner, rival, np.arange(len(Z))):
+            pair = self._pair(min(i, j), max(i, j))
+            spectrum = pair.spectra[int(i > j)]
+            x = np.subtract(Z[group], self.discriminant.means[i], dtype=float)
+            h, _ = self._half_slopes(x, nothing[group], i, j, pair)
+            top = np.maximum(margin[group, j], 0) + width[group, j]
+            multiplier = quadric.distance(top, h, spectrum).s if s is None else s[group]
+            y = quadric.attack_coordinates(top, h, spectrum, multiplier)
+            y = pair.basis.unrotate(y[:, ::-1] if i > j else y)
+            out[group] = y if p is None else p.lift(y)
+        return out
+
+
+def grow_away(values: np.ndarray, up: bool = False) -> np.ndarray:
+    """One rounding outwards: down, or up."""
+    step = 2 * UNIT * np.abs(values)
+    return values + step if up else values - step
+
+
+def _extreme_eigenvalues(W: np.ndarray) -> tuple[np.ndarray, float]:
+    """Sorted eigenvalues and how far they can be from the true ones (backward error of a symmetric eigensolver)."""
+    if W.ndim == 1:
+        return np.sort(W), 0.0
+    return np.linalg.eigvalsh(W), gamma(10 * len(W)) * fro(W)
+
+
+class EllipsoidBoundary:
+    """Nearest-ellipsoid rule, l2: half the lead of the nearest ellipsoid (theory 1.7), divided by the step's norm.
+
+    The one Lipschitz certificate among the three: sound, not exact. Safe ends differ by sign: the runner-up's distance is a
+    dual value, the winner's a feasible point.
+    """
+
+    def __init__(self, discriminant: NearestEllipsoid, step: AffineStep | None):
+        self.discriminant, self.step = discriminant, step
+        self.classes = np.flatnonzero(discriminant.alive)
+
+    def nearest(self, Z, z_error=None, *, method="auto", attack=False) -> Nearest:
+        out = Nearest.empty(len(Z), None)
+        low, high, side = self.discriminant.distances(Z)
+        at, winner, _ = _split(self.discriminant.leads(low, high)[:, self.classes])
+        low, high, side = low[:, self.classes], high[:, self.classes], side[:, self.classes]
+        if len(self.classes) == 1:
+            out.radius[:] = np.inf
+            out.winner = out.runner_up = self.classes[winner]
+            return out
+        own, inside = high[at, winner], side[at, winner]
+        rivals = low.copy()
+        rivals[at, winner] = np.inf
+        rival = rivals.argmin(axis=1)
+        nearest = np.where(side[at, rival] == -1, rivals[at, rival], 0.0)
+        with np.errstate(invalid="ignore"):
+            radius = np.where(inside == 1, np.minimum(nearest, (nearest - own) / 2), (nearest - own) / 2)
+        radius = np.where(inside == 0, 0.0, np.nan_to_num(radius, nan=0.0))
+        if z_error is not None:  # every distance is 1-Lipschitz in z
+            radius = radius - 2 * z_error
+        size = 1.0 if self.step is None else self.step.size
+        out.winner, out.runner_up = self.classes[winner], self.classes[rival]
+        out.radius = np.maximum(shrink(radius / size), 0.0)
+        return out

@@ -1,0 +1,248 @@
+"""Class scores as objects: what `predict` takes the argmax of, and how far float64 may be from it.
+
+A discriminant is a frozen record of arrays. ``scores(Z)`` is the float64 value that decides the class; the ``*_error``
+fields and methods bound its distance from the exact score of the mixture (or linear rule) the record stands for, so that
+prediction and certificate share the same stored parameters (theory 0, 1.8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from skcert.geometry import quadric
+from skcert.geometry.rounding import UNIT, fro, gamma, grow, inverse_defect, row_norms
+
+#: bytes of scratch a batch may use beside its outputs
+SCRATCH = 32 * 2**20
+
+
+def batches(n_rows: int, bytes_per_row: int, scratch: int = SCRATCH) -> Iterator[slice]:
+    """Slices of rows whose scratch arrays stay within ``scratch`` bytes."""
+    step = max(1, min(n_rows, scratch // max(bytes_per_row, 1)))
+    for start in range(0, n_rows, step):
+        yield slice(start, min(start + step, n_rows))
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Scores ``(z - center) @ coef.T + intercept``: linear rules, equal covariances (theory 1.4).
+
+    Parameters
+    ----------
+    coef : ndarray of shape (K, d)
+    intercept : ndarray of shape (K,)
+        ``-inf`` drops a class.
+    center : ndarray of shape (d,)
+        Where the scores are expanded: near the data they do not cancel.
+    coef_error, intercept_error : ndarray of shape (K,)
+        Upper bounds (l2, absolute) of the distance from the stored coefficients to the exact ones.
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    center: np.ndarray
+    coef_error: np.ndarray
+    intercept_error: np.ndarray
+
+    @classmethod
+    def exact(cls, coef: np.ndarray, intercept: np.ndarray) -> Affine:
+        """A rule that *is* these numbers: nothing stands behind them."""
+        coef = np.array(coef, dtype=float)
+        zero = np.zeros(len(coef))
+        return cls(coef, np.array(intercept, dtype=float), np.zeros(coef.shape[1]), zero, zero)
+
+    @classmethod
+    def of_shared_covariance(cls, means, covariance, precision, log_priors, center) -> Affine:
+        """Equation 4 with one covariance for all classes: the quadratic terms cancel (theory 1.4).
+
+        ``covariance=None`` is the identity: nearest means.
+        """
+        shifted = means - center
+        d, lengths = len(center), row_norms(shifted)
+        if covariance is None:
+            coef, rho, product = shifted, 0.0, gamma(2) * lengths
+        else:
+            coef, rho = shifted @ precision, inverse_defect(covariance, precision)
+            product = gamma(d + 2) * fro(precision) * lengths
+        half = 0.5 * np.einsum("kd,kd->k", coef, shifted)
+        coef_error = grow(product + rho * (row_norms(coef) + product))
+        finite = np.where(np.isfinite(log_priors), np.abs(log_priors), 0.0)
+        error = coef_error * lengths + gamma(d + 6) * (row_norms(coef) * lengths + finite)
+        return cls(coef, log_priors - half, np.array(center), coef_error, error)
+
+    @property
+    def n_features(self) -> int:
+        return self.coef.shape[1]
+
+    def scores(self, Z: np.ndarray) -> np.ndarray:
+        """Scores, shape (n, K), in float64 whatever the type of Z."""
+        out = np.empty((len(Z), len(self.coef)))
+        for rows in batches(len(Z), 8 * self.n_features, 4 * 2**20):
+            np.matmul(np.subtract(Z[rows], self.center, dtype=float), self.coef.T, out=out[rows])
+            out[rows] += self.intercept
+        return out
+
+    def score_error(self, lengths: np.ndarray) -> np.ndarray:
+        """Per row, an upper bound of the error of any score at distance ``lengths`` from the centre."""
+        bound = np.abs(self.intercept[np.isfinite(self.intercept)]).max(initial=0.0)
+        slope = row_norms(self.coef).max()
+        rounding = gamma(self.n_features + 4) * (lengths * slope + bound)
+        return grow(rounding + lengths * self.coef_error.max() + self.intercept_error.max())
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """Scores ``-(z - mu_k)' P_k (z - mu_k) + constant_k``: equation 4 of the paper, twice the log joint density.
+
+    Parameters
+    ----------
+    means : ndarray of shape (K, d)
+    precisions : ndarray of shape (K, d, d), or (K, d) for diagonal ones
+    constants : ndarray of shape (K,)
+        ``2 log pi_k - log det S_k``.
+    precision_error : ndarray of shape (K,)
+        rho_k with ``||(S_k^-1 - P_k) x|| <= rho_k ||P_k x||`` (see ``inverse_defect``).
+    constant_error : ndarray of shape (K,)
+    """
+
+    means: np.ndarray
+    precisions: np.ndarray
+    constants: np.ndarray
+    precision_error: np.ndarray
+    constant_error: np.ndarray
+
+    @property
+    def n_features(self) -> int:
+        return self.means.shape[1]
+
+    @property
+    def diagonal(self) -> bool:
+        return self.precisions.ndim == 2
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Upper bounds of ||S_k^-1||_2."""
+        tops = np.abs(self.precisions).max(axis=1) if self.diagonal else [fro(P) for P in self.precisions]
+        return grow(np.asarray(tops) * (1 + self.precision_error))
+
+    def scores(self, Z: np.ndarray) -> np.ndarray:
+        """Scores, shape (n, K), in float64 whatever the type of Z."""
+        out = np.empty((len(Z), len(self.means)))
+        for rows in batches(len(Z), 16 * self.n_features, 8 * 2**20):
+            for k in range(len(self.means)):
+                out[rows, k] = self.score_and_slope(Z[rows], k)[0]
+        return out
+
+    def score_and_slope(self, Z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Score, ``P_k (z - mu_k)`` and ``z - mu_k``: one product gives the first two."""
+        x = np.subtract(Z, self.means[k], dtype=float)
+        y = x * self.precisions[k] if self.diagonal else x @ self.precisions[k]
+        return self.constants[k] - np.einsum("nd,nd->n", x, y), y, x
+
+    def errors(self, x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Per row, upper bounds of the errors of the score and (l2) of the slope that ``score_and_slope`` returned."""
+        d, P = self.n_features, self.precisions[k]
+        lengths, slopes = row_norms(x), row_norms(y)
+        if self.diagonal:
+            absolute = np.einsum("nd,nd->n", np.abs(x), np.abs(y))
+            spread, size = absolute, np.zeros(1)
+        else:
+            # |x|'|P||x| <= ||x|| sum_k |x_k| ||P_k||
+            rows = row_norms(P)
+            spread, size = lengths * (np.abs(x) @ rows), fro(P)
+        rho = self.precision_error[k]
+        score = gamma(2 * d + 6) * spread + rho * lengths * slopes + 2 * UNIT * np.abs(self.constants[k])
+        slope = (gamma(4) + rho) * slopes + gamma(d + 2) * size * lengths
+        return grow(score + self.constant_error[k]), grow(slope)
+
+
+@dataclass(frozen=True)
+class NearestEllipsoid:
+    """The rule of Pal et al. (theory 1.7): the class whose ellipsoid {(z-mu_k)'P_k(z-mu_k) <= bound_k} is nearest.
+
+    Parameters
+    ----------
+    quadratic : Quadratic
+        Means and precisions; of its constants only this is used: ``-inf`` drops a class.
+    bounds : ndarray of shape (K,)
+        Squared Mahalanobis radii rho_k^2.
+    """
+
+    quadratic: Quadratic
+    bounds: np.ndarray
+    alive: np.ndarray = field(init=False)
+    _axes: list = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alive", np.isfinite(self.quadratic.constants))
+        object.__setattr__(self, "quadratic", replace(self.quadratic, constants=np.zeros(len(self.bounds))))
+        object.__setattr__(self, "_axes", [self._decompose(k) for k in range(len(self.bounds))])
+
+    @property
+    def n_features(self) -> int:
+        return self.quadratic.n_features
+
+    def _decompose(self, k: int):
+        """Eigenbasis of P_k for the way in (curvature P_k) and for the way out (-P_k)."""
+        P = self.quadratic.precisions[k]
+        basis = quadric.Eigenbasis.of(np.asarray(P), extra=self.quadratic.precision_error[k] * self.quadratic.sizes[k])
+        return basis, quadric.Spectrum.of(basis.values - basis.error), quadric.Spectrum.of(basis.negated - basis.error)
+
+    def distances(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Lower and upper bounds of the signed Euclidean distance to every ellipsoid (negative inside), and the sums used.
+
+        Returns
+        -------
+        low, high : ndarrays of shape (n, K)
+            ``low <= distance <= high``: outside from the dual and from a feasible point of theory 1.3; inside, minus the
+            depth, from below (the safe end for a certificate) and above.
+        inside : ndarray of shape (n, K), dtype int
+            1 certainly inside, -1 certainly outside, 0 on the boundary to within rounding.
+        """
+        K = len(self.bounds)
+        low, high = np.zeros((len(Z), K)), np.zeros((len(Z), K))
+        inside = np.zeros((len(Z), K), dtype=int)
+        for rows in batches(len(Z), 64 * self.n_features):
+            for k in range(K):
+                low[rows, k], high[rows, k], inside[rows, k] = self._signed(Z[rows], k)
+        return low, high, inside
+
+    def _signed(self, Z, k):
+        score, y, x = self.quadratic.score_and_slope(Z, k)
+        score_error, slope_error = self.quadratic.errors(x, y, k)
+        beyond = -score - self.bounds[k]
+        score_error = score_error + 4 * UNIT * (self.bounds[k] + np.abs(score))
+        basis, way_in, way_out = self._axes[k]
+        slopes, turn = basis.rotate(y)
+        slope_error = slope_error + turn
+        side = np.where(beyond > score_error, -1, np.where(beyond < -score_error, 1, 0))
+        low, high = np.zeros(len(Z)), np.zeros(len(Z))
+        for sign, spectrum, h in ((-1, way_in, slopes), (1, way_out, -slopes[:, ::-1])):
+            at = np.flatnonzero(side == sign)
+            found = quadric.distance(
+                np.abs(beyond[at]) - score_error[at],
+                np.ascontiguousarray(h[at]),
+                spectrum,
+                margin_error=2 * score_error[at],
+                slope_error=slope_error[at],
+                curvature_error=basis.error,
+            )
+            if sign < 0:
+                low[at], high[at] = found.radius, found.attack
+            else:
+                low[at], high[at] = -found.attack, -found.radius
+        return low, high, side
+
+    def scores(self, Z: np.ndarray) -> np.ndarray:
+        """Minus the signed distance: outside all ellipsoids the nearest wins, inside several the deepest."""
+        low, high, _ = self.distances(Z)
+        return self.leads(low, high)
+
+    def leads(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Scores from what :meth:`distances` returned: the middle of each interval, its finite end where one is not."""
+        with np.errstate(invalid="ignore"):
+            middle = np.where(np.isinf(low), high, np.where(np.isinf(high), low, (low + high) / 2))
+        return np.where(self.alive, -middle, -np.inf)

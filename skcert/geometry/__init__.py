@@ -1,0 +1,1 @@
+"""Distance from a point to a decision boundary: pure array functions."""

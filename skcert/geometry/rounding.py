@@ -1,0 +1,57 @@
+"""What float64 arithmetic can have lost: a-priori bounds in the standard model.
+
+Every bound is derived in ``docs/theory/rounding.md``. The model is fl(a op b) = (a op b)(1 + e), |e| <= u = 2^-53, barring
+overflow and underflow; a sum or a product of n terms, in whatever order BLAS chooses, errs by at most
+gamma_n = n u / (1 - n u) times the same expression in absolute values (Higham, *Accuracy and Stability*, section 3.1).
+
+References
+----------
+theory 1.8.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+UNIT = 2.0**-53
+
+
+def gamma(n: int) -> float:
+    """Relative error bound of ``n`` chained float64 operations, itself rounded up."""
+    return n * UNIT / (1 - n * UNIT) * (1 + 4 * UNIT)
+
+
+def shrink(value, steps: int = 8):
+    """A lower bound: what ``value`` must exceed once its last ``steps`` roundings are taken off."""
+    return value * (1 - steps * UNIT)
+
+
+def grow(value, steps: int = 8):
+    """An upper bound, the mirror of :func:`shrink`."""
+    return value * (1 + steps * UNIT)
+
+
+def fro(a: np.ndarray) -> float:
+    """Frobenius norm, rounded up: an upper bound of every singular value."""
+    return float(np.linalg.norm(a)) * (1 + gamma(a.size + 2))
+
+
+def row_norms(a: np.ndarray) -> np.ndarray:
+    """Euclidean norm of every row, rounded up."""
+    return np.sqrt(np.einsum("nd,nd->n", a, a)) * (1 + gamma(a.shape[1] + 2))
+
+
+def orthogonality_defect(v: np.ndarray) -> float:
+    """Upper bound of ||V'V - I||_2, hence of ||H - I||_2 in the polar decomposition V = Q H."""
+    r = v.shape[1]
+    return fro(v.T @ v - np.eye(r)) + gamma(v.shape[0] + 1) * fro(v) ** 2
+
+
+def inverse_defect(a: np.ndarray, inverse: np.ndarray) -> float:
+    """Upper bound of rho with ||(A^-1 - B) x|| <= rho ||B x|| for all x, B the computed inverse.
+
+    With L = I - B A, A^-1 = (I - L)^-1 B, so rho = ||L|| / (1 - ||L||); infinite where nothing can be said.
+    """
+    left = np.eye(len(a)) - inverse @ a
+    bound = fro(left) + gamma(len(a) + 1) * fro(inverse) * fro(a)
+    return bound / (1 - bound) * (1 + 4 * UNIT) if bound < 1 else np.inf

@@ -1,0 +1,170 @@
+"""What may move, and how a step of a pipeline carries it.
+
+A perturbation is an l_p ball, ``||u||_p < r``. An :class:`AffineStep` carries it exactly (theory 2.1), a
+:class:`LipschitzStep` stretches its length by at most a constant (theory 2.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skcert.geometry.rounding import UNIT, fro, gamma, grow, orthogonality_defect, row_norms
+
+#: norm p of the perturbation -> order of the dual norm, 1/p + 1/q = 1
+DUAL_ORDER: dict[float, float] = {1: np.inf, 2: 2, np.inf: 1}
+
+
+def check_norm(norm: float) -> float:
+    """Return ``norm`` as 1, 2 or ``numpy.inf``, or raise ValueError."""
+    if isinstance(norm, (int, float)) and not isinstance(norm, bool) and norm in DUAL_ORDER:
+        return norm
+    raise ValueError(f"norm must be 1, 2 or numpy.inf (the l_p norm of the perturbation), got {norm!r}.")
+
+
+@dataclass(frozen=True)
+class LipschitzStep:
+    """A step with ``||f(x) - f(x')||_2 <= constant * ||x - x'||_2`` for all x, x' (theory 2.2).
+
+    Parameters
+    ----------
+    constant : float
+        Positive and finite. It is taken at its word: a certificate is as good as this number.
+    """
+
+    constant: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.constant) and self.constant > 0):
+            raise ValueError(f"A Lipschitz constant must be positive and finite, got {self.constant!r}.")
+
+
+@dataclass(frozen=True)
+class AffineStep:
+    """The map ``z = (x - center) @ matrix.T + offset``, with what rounding may have done to its coefficients.
+
+    Parameters
+    ----------
+    center : ndarray of shape (d_in,)
+    matrix : ndarray of shape (d_out, d_in), or (d,) for a diagonal one
+    offset : ndarray of shape (d_out,)
+    matrix_error, offset_error : float
+        Upper bounds of the distance (spectral, l2) from the stored coefficients to those of the step itself.
+    """
+
+    center: np.ndarray
+    matrix: np.ndarray
+    offset: np.ndarray
+    matrix_error: float = 0.0
+    offset_error: float = 0.0
+
+    @classmethod
+    def scaling(cls, scale: np.ndarray) -> AffineStep:
+        """Multiply every feature by its own factor."""
+        scale = np.asarray(scale, dtype=float)
+        return cls(np.zeros(len(scale)), scale, np.zeros(len(scale)))
+
+    @property
+    def n_inputs(self) -> int:
+        return len(self.center)
+
+    @property
+    def size(self) -> float:
+        """Upper bound of the spectral norm of the matrix of the step itself."""
+        top = np.abs(self.matrix).max() if self.matrix.ndim == 1 else np.linalg.norm(self.matrix, 2)
+        return float(top) + gamma(8 * len(self.offset)) * fro(self.matrix) + self.matrix_error
+
+    def apply(self, X: np.ndarray) -> np.ndarray:
+        """Images of the rows of X, float64."""
+        moved = np.asarray(X, dtype=float) - self.center
+        return (moved * self.matrix if self.matrix.ndim == 1 else moved @ self.matrix.T) + self.offset
+
+    def error(self, X: np.ndarray) -> np.ndarray:
+        """Per row, an upper bound of the l2 distance from :meth:`apply` to the step in real arithmetic."""
+        length = row_norms(np.asarray(X, dtype=float) - self.center)
+        rounding = gamma(self.n_inputs + 4) * (fro(self.matrix) * length + fro(self.offset))
+        return rounding + self.matrix_error * length + self.offset_error
+
+    def stretched(self, scale: np.ndarray) -> AffineStep:
+        """The same map of a perturbation ``scale * v``, as a map of v."""
+        error = self.matrix_error * scale.max() + 2 * UNIT * fro(self.matrix * scale)
+        return AffineStep(self.center, self.matrix * scale, self.offset, grow(error), self.offset_error)
+
+    def then(self, outer: AffineStep) -> AffineStep:
+        """The composition: this step first, ``outer`` after it."""
+        shifted = self.offset - outer.center
+        product = gamma(max(len(self.offset), 2)) * fro(outer.matrix) * fro(self.matrix)
+        if outer.matrix.ndim == 1:
+            matrix = outer.matrix * self.matrix if self.matrix.ndim == 1 else outer.matrix[:, None] * self.matrix
+            moved = outer.matrix * shifted
+        else:
+            matrix = outer.matrix * self.matrix if self.matrix.ndim == 1 else outer.matrix @ self.matrix
+            moved = outer.matrix @ shifted
+        bulk = fro(outer.matrix) * (fro(self.offset) + fro(outer.center)) + fro(outer.offset)
+        return AffineStep(
+            self.center,
+            matrix,
+            moved + outer.offset,
+            matrix_error=grow(product + outer.matrix_error * self.size + outer.size * self.matrix_error),
+            offset_error=grow(
+                gamma(len(self.offset) + 4) * bulk
+                + outer.matrix_error * (fro(self.offset) + fro(outer.center))
+                + outer.size * self.offset_error
+                + outer.offset_error
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Pullback:
+    """A ball ``||v||_2 < r`` of inputs as seen in latents: the set ``{ C y : ||y||_2 < r }`` (theory 2.1).
+
+    With thin factors A = C Q', Q orthonormal, a form in the latents becomes slope ``C'g`` and curvature ``C'WC`` in y, and
+    ``||y|| <= ||v||``. Nothing is dropped and nothing is inverted, so a singular or badly scaled A is no special case.
+
+    Attributes
+    ----------
+    factor : ndarray of shape (d_latent, r), or (d_latent,) for a diagonal C
+    basis : ndarray of shape (d_in, r), or (d_in,) for the diagonal of a diagonal Q
+    error : float
+        Upper bound of ||A - C Q'||_2.
+    size : float
+        Upper bound of ||A||_2.
+    """
+
+    factor: np.ndarray
+    basis: np.ndarray
+    error: float
+    size: float
+
+    @classmethod
+    def of(cls, step: AffineStep) -> Pullback:
+        """Factor an affine step; scalings and rotations, whitened or not, stay diagonal."""
+        matrix = step.matrix
+        if matrix.ndim == 1:
+            return cls(np.abs(matrix), np.sign(matrix), step.matrix_error, step.size)
+        lengths = np.linalg.norm(matrix, axis=1)
+        if matrix.shape[0] <= matrix.shape[1] and lengths.min() > 0:
+            directions = (matrix / lengths[:, None]).T
+            defect = orthogonality_defect(directions)
+            if defect < 1e-9:
+                residue = grow(defect * lengths.max()) + 4 * UNIT * fro(matrix)
+                return cls(lengths, directions, step.matrix_error + residue, step.size)
+        q, r = np.linalg.qr(matrix.T)
+        residue = fro(matrix.T - q @ r) + (orthogonality_defect(q) + gamma(len(r) + 2) * fro(q)) * fro(r)
+        return cls(r.T, q, grow(step.matrix_error + residue), step.size)
+
+    def slopes(self, g: np.ndarray) -> np.ndarray:
+        """C'g for every row g."""
+        return g * self.factor if self.factor.ndim == 1 else g @ self.factor
+
+    def curvature(self, W: np.ndarray) -> np.ndarray:
+        """C'WC; a diagonal W (1-D) stays 1-D under a diagonal C."""
+        if self.factor.ndim == 1:
+            return W * self.factor**2 if W.ndim == 1 else self.factor[:, None] * W * self.factor
+        return self.factor.T @ (W[:, None] * self.factor if W.ndim == 1 else W @ self.factor)
+
+    def lift(self, y: np.ndarray) -> np.ndarray:
+        """Q y for every row y: the shortest input perturbation with these coordinates."""
+        return y * self.basis if self.basis.ndim == 1 else y @ self.basis.T
