@@ -70,9 +70,7 @@ class Certifier:
     def nbytes(self) -> int:
         return sum(getattr(boundary, "nbytes", 0) for boundary in self._boundaries.values())
 
-    def certify(
-        self, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False
-    ) -> Certificate:
+    def certify(self, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False) -> Certificate:
         """Certify the predictions on X; parameters and result as in :func:`certify`."""
         norm = check_norm(norm)
         start = self._start(space)
@@ -135,7 +133,9 @@ class Certifier:
             return len(names)
         if space in names:
             return names.index(space) + 1
-        raise ValueError(f"space must be 'input', 'latents' or the name of a step ({', '.join(names) or 'none here'}), got {space!r}.")
+        raise ValueError(
+            f"space must be 'input', 'latents' or the name of a step ({', '.join(names) or 'none here'}), got {space!r}."
+        )
 
     def _resolve(self, method: str, norm: float) -> str:
         if method not in METHODS:
@@ -167,7 +167,9 @@ class Certifier:
         if feature_scale is None:
             return None
         if factor is not None:
-            raise ValueError("feature_scale cannot pass a Lipschitz constant, which knows one length only: use a space after it.")
+            raise ValueError(
+                "feature_scale cannot pass a Lipschitz constant, which knows one length only: use a space after it."
+            )
         d = points.shape[1]
         if isinstance(feature_scale, Mapping):
             names = list(getattr(X, "columns", ())) if start == 0 else []
@@ -337,9 +339,7 @@ def _like(origin, values: np.ndarray, rows: np.ndarray):
     return type(origin)(values, schema=list(origin.columns))
 
 
-def certify(
-    estimator, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False
-) -> Certificate:
+def certify(estimator, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False) -> Certificate:
     """How far each row of X may move before the prediction of a fitted estimator can change.
 
     Parameters

@@ -64,9 +64,7 @@ def _check_parameters(encoder, batch_size, output, preprocess, input_shape, lips
             f"got {input_shape!r}."
         )
     if lipschitz is not None and not (
-        isinstance(lipschitz, numbers.Real)
-        and not isinstance(lipschitz, bool)
-        and 0 < float(lipschitz) < math.inf
+        isinstance(lipschitz, numbers.Real) and not isinstance(lipschitz, bool) and 0 < float(lipschitz) < math.inf
     ):
         raise ValueError(
             "lipschitz must be None (unknown) or a positive finite number, a bound on the change of the "
@@ -181,9 +179,7 @@ def _capturing(module, output) -> Iterator[list]:
         return
     parts = dict(module.named_modules(remove_duplicate=False))  # a layer used twice has two names
     if output not in parts:
-        near = (
-            difflib.get_close_matches(output, parts, n=5, cutoff=0.4) or [name for name in parts if name][-5:]
-        )
+        near = difflib.get_close_matches(output, parts, n=5, cutoff=0.4) or [name for name in parts if name][-5:]
         raise ValueError(
             f"encoder has no sub-module {output!r}; near names: {', '.join(map(repr, near))}. "
             "`dict(encoder.named_modules())` lists all of them."
@@ -219,9 +215,7 @@ def _batch_function(encoder, module, device, preprocess, output, captured, texts
     by_encode = callable(getattr(encoder, "encode", None)) and (texts or module is None)
     if by_encode and output is not None:
         # `encode` may sort and split the texts: a hook would see them in another order.
-        raise ValueError(
-            "output= cannot be used with `encode`; pass a callable that returns that layer's values."
-        )
+        raise ValueError("output= cannot be used with `encode`; pass a callable that returns that layer's values.")
     if not by_encode and not callable(encoder):
         raise TypeError(f"encoder of type {type(encoder).__name__} is not callable on a batch.")
     call = encoder.encode if by_encode else encoder
@@ -662,9 +656,7 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             return self._embed(rows)
         memory = self.memory if hasattr(self.memory, "cache") else joblib.Memory(self.memory, verbose=0)
         shape = None if self.input_shape is None else tuple(self.input_shape)
-        key = joblib.hash(
-            (_fingerprint(self.encoder), _fingerprint(self.preprocess), self.output, shape, rows)
-        )
+        key = joblib.hash((_fingerprint(self.encoder), _fingerprint(self.preprocess), self.output, shape, rows))
         return memory.cache(_stored_latents, ignore=["compute"])(key, lambda: self._embed(rows))
 
     def __sklearn_clone__(self) -> PretrainedEmbedder:

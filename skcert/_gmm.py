@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from skcert import estimation
 from skcert.discriminants import Affine, NearestEllipsoid, Quadratic
-from skcert.geometry.rounding import UNIT, grow, inverse_defect
+from skcert.geometry.rounding import UNIT, grow
 
 COVARIANCE_TYPES = ("tied", "full", "diag", "spherical")
 DECISIONS = ("bayes", "nearest-ellipsoid")
@@ -41,19 +41,17 @@ def _expanded(covariances: np.ndarray, covariance_type: str, n_classes: int, d: 
     return covariances
 
 
-def _quadratic(means, covariances, precisions, log_dets, log_det_errors, log_priors) -> Quadratic:
+def _quadratic(means: np.ndarray, inverses: list[estimation.Inverse], log_priors: np.ndarray) -> Quadratic:
     """Equation 4: scores twice the log joint densities, constants dropped (theory 0)."""
-    if covariances.ndim == 2:
-        precision_error = np.full(len(means), 2 * UNIT)
-    else:
-        precision_error = np.array([inverse_defect(S, P) for S, P in zip(covariances, precisions, strict=True)])
+    log_dets = np.array([inverse.log_det for inverse in inverses])
     finite = np.where(np.isfinite(log_priors), np.abs(log_priors), 0.0)
     return Quadratic(
         means,
-        np.ascontiguousarray(precisions),
+        np.array([inverse.precision for inverse in inverses]),
         2 * log_priors - log_dets,
-        precision_error,
-        grow(log_det_errors + 8 * UNIT * (finite + np.abs(log_dets))),
+        np.array([inverse.error for inverse in inverses]),
+        grow(np.array([inverse.log_det_error for inverse in inverses]) + 8 * UNIT * (finite + np.abs(log_dets))),
+        np.array([inverse.size for inverse in inverses]),
     )
 
 
@@ -392,29 +390,29 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         expanded = _expanded(self.covariances_, self.covariance_type, K, d)
         if self.covariance_type == "tied":
             total = None if counts is None else counts.sum()
-            parts = [estimation.invert(self.covariances_, "all classes (tied)", total)] * K
+            inverses = [estimation.invert(self.covariances_, "all classes (tied)", total)] * K
+            self.precisions_ = inverses[0].precision
         else:
             names = [f"class {label!r}" for label in self.classes_.tolist()]
             each = [None] * K if counts is None else counts
-            parts = [estimation.invert(S, name, n) for S, name, n in zip(expanded, names, each, strict=True)]
-        first = parts[0][0]
-        precisions = np.broadcast_to(first, (K, *first.shape)) if self.covariance_type == "tied" else np.array([p[0] for p in parts])
-        self.precisions_ = first if self.covariance_type == "tied" else precisions
+            inverses = [estimation.invert(S, name, n) for S, name, n in zip(expanded, names, each, strict=True)]
+            self.precisions_ = np.array([inverse.precision for inverse in inverses])
         if self.covariance_type == "spherical":
-            self.precisions_ = precisions[:, 0].copy()
-        self._log_dets = np.array([p[1] for p in parts])
+            self.precisions_ = self.precisions_[:, 0].copy()
+        self._log_dets = np.array([inverse.log_det for inverse in inverses])
         log_priors = _log(self.priors_)
-        if self.covariance_type == "tied" and self.decision == "bayes":
-            self._center = self.means_.mean(axis=0)
-            affine = Affine.of_shared_covariance(self.means_, self.covariances_, first, log_priors, self._center)
-            self._discriminant: Affine | Quadratic | NearestEllipsoid = affine
-            self.coef_, self.intercept_ = affine.coef.copy(), affine.intercept - affine.coef @ affine.center
-            return
-        errors = np.array([p[2] for p in parts])
-        self._discriminant = _quadratic(self.means_, expanded, precisions, self._log_dets, errors, log_priors)
+        self._discriminant: Affine | Quadratic | NearestEllipsoid
         if self.decision == "nearest-ellipsoid":
             self.ellipsoid_radius_ = float(np.sqrt(chi2.ppf(ELLIPSOID_MASS, d)))
-            self._discriminant = NearestEllipsoid(self._discriminant, np.full(K, self.ellipsoid_radius_**2))
+            bounds = np.full(K, self.ellipsoid_radius_**2)
+            self._discriminant = NearestEllipsoid(_quadratic(self.means_, inverses, log_priors), bounds)
+        elif self.covariance_type == "tied":
+            self._center = self.means_.mean(axis=0)
+            affine = Affine.of_shared_covariance(self.means_, inverses[0], log_priors, self._center)
+            self.coef_, self.intercept_ = affine.coef.copy(), affine.intercept - affine.coef @ affine.center
+            self._discriminant = affine
+        else:
+            self._discriminant = _quadratic(self.means_, inverses, log_priors)
 
     # -- using it --------------------------------------------------------------------------------------------------
 
@@ -531,9 +529,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         """
         from skcert._certify import certify
 
-        return certify(
-            self, X, norm=norm, method=method, feature_scale=feature_scale, return_attack=return_attack
-        )
+        return certify(self, X, norm=norm, method=method, feature_scale=feature_scale, return_attack=return_attack)
 
 
 def _check_priors(priors, n_classes: int) -> np.ndarray:

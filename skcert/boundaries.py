@@ -13,7 +13,7 @@ import numpy as np
 
 from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
 from skcert.geometry import affine, quadric
-from skcert.geometry.rounding import UNIT, fro, gamma, grow, row_norms, shrink
+from skcert.geometry.rounding import UNIT, fro, gamma, grow, product, row_norms, shrink
 from skcert.perturbations import AffineStep, Pullback
 
 #: bytes that eigenbases of pairs may occupy; above it ``method="auto"`` is "pairwise" and "exact" keeps the latest ones
@@ -50,6 +50,17 @@ def _split(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rows, winner, scores[rows, winner]
 
 
+@dataclass(frozen=True)
+class _Workspace:
+    """Batches and the buffers they share: fresh memory for every batch would cost more than the arithmetic on it."""
+
+    batches: list[slice]
+    points: np.ndarray
+    scores: np.ndarray
+    norms: np.ndarray
+    ratios: np.ndarray
+
+
 class AffineBoundary:
     """Hyperplanes between linear scores, in any l_p norm: exact (theory 1.4, 2.1).
 
@@ -82,6 +93,8 @@ class AffineBoundary:
             self._low[i] = np.maximum(shrink(length * (1 - 2 * gamma(dims + 4)) - both), 0)
             same = (coef == coef[i]).all(axis=1)  # equal slopes: no perturbation moves one score against the other
             self._high[i, same] = self._low[i, same] = 0
+            self._high[i, i] = 1  # never looked at; 0 would be taken for a parallel rival
+        self._parallel = bool((self._high == 0).any())
 
     def nearest(self, Z, z_error=None, *, method="exact", attack=False) -> Nearest:
         k = len(self.slopes)
@@ -89,59 +102,69 @@ class AffineBoundary:
         if k == 1:
             out.radius[:] = np.inf
             return out
-        for rows in batches(len(Z), 8 * (4 * k + self.discriminant.n_features), 2 * 2**20):
-            self._batch(out, Z[rows], rows, None if z_error is None else z_error[rows])
+        space = self._workspace(len(Z))
+        for rows in space.batches:
+            self._batch(out, Z[rows], rows, None if z_error is None else z_error[rows], space)
         if method == "paper":
             self._mix(out, Z, z_error)
         return out
 
-    def _margins(self, Z, z_error):
-        d = self.discriminant
-        scores = d.scores(Z)
-        lengths = row_norms(np.subtract(Z, d.center, dtype=float))
-        error = 2 * d.score_error(lengths)
+    def _workspace(self, n: int) -> _Workspace:
+        k, d = len(self.slopes), self.discriminant.n_features
+        slices = list(batches(n, 8 * (4 * k + d), 4 * 2**20))
+        size = max(rows.stop - rows.start for rows in slices)
+        return _Workspace(slices, np.empty((size, d)), np.empty((size, k)), np.empty((size, k)), np.empty((size, k)))
+
+    def _margins(self, Z, z_error, space):
+        """Winners, lead of the winner over every class, and how far rounding may have made it too large."""
+        d, n = self.discriminant, len(Z)
+        x = np.subtract(Z, d.center, out=space.points[:n], dtype=float)
+        scores = d.centred_scores(x, out=space.scores[:n])
+        error = 2 * d.score_error(row_norms(x))
         if z_error is not None:
-            error = error + 2 * grow(row_norms(d.coef).max() + d.coef_error.max()) * z_error
+            error += 2 * grow(row_norms(d.coef).max() + d.coef_error.max()) * z_error
         at, winner, best = _split(scores)
         error = grow(error + 2 * UNIT * np.abs(best))
-        return at, winner, best[:, None] - scores, error[:, None]
+        return at, winner, np.subtract(best[:, None], scores, out=scores), error
 
-    def _batch(self, out, Z, rows, z_error):
-        at, winner, margins, error = self._margins(Z, z_error)
-        norms = self._high[winner]
+    def _batch(self, out, Z, rows, z_error, space):
+        at, winner, margins, error = self._margins(Z, z_error, space)
+        n = len(Z)
+        norms = np.take(self._high, winner, axis=0, out=space.norms[:n], mode="clip")
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = (margins - error) / norms
-        # 0/0 and x/0: equal slopes; a tie stays a tie, a loser never wins. An infinite margin is a class with prior 0.
-        flat = norms == 0
-        if flat.any():
-            ratio[flat] = np.where(margins > error, np.inf, 0.0)[flat]
+            ratio = np.subtract(margins, error[:, None], out=space.ratios[:n])
+            never = ratio > 0 if self._parallel else None
+            ratio /= norms
+            if never is not None:  # x/0 and 0/0, equal slopes: a loser never wins, a tie stays a tie
+                ratio[norms == 0] = np.where(never[norms == 0], np.inf, 0.0)
         ratio[at, winner] = np.inf
         rival = ratio.argmin(axis=1)
-        alone = np.isinf(ratio[at, rival])
+        nearest = ratio[at, rival]
+        alone = np.isinf(nearest)
         if alone.any():  # no rival can win: name the one with the next best score
-            margins[at, winner] = np.inf
-            rival = np.where(alone, margins.argmin(axis=1), rival)
-        out.winner[rows], out.runner_up[rows] = winner, rival
-        out.radius[rows] = np.maximum(shrink(ratio[at, rival]), 0)
-        low = self._low[winner, rival]
-        gap = margins[at, rival] + error[:, 0]
+            others = margins[alone]
+            others[np.arange(len(others)), winner[alone]] = np.inf
+            rival[alone] = others.argmin(axis=1)
+        low, gap = self._low[winner, rival], margins[at, rival] + error
         with np.errstate(divide="ignore", invalid="ignore"):
             length = np.where((low > 0) & np.isfinite(gap), grow(gap / low), np.inf)
+        out.winner[rows], out.runner_up[rows] = winner, rival
+        out.radius[rows] = np.maximum(shrink(nearest), 0)
         out.attack_radius[rows] = length
         if out.attack is not None:
             direction = affine.steepest(self.slopes[winner] - self.slopes[rival], self.norm)
-            moved = np.where(np.isfinite(length), length, np.nan)[:, None]
-            out.attack[rows] = direction * moved
+            out.attack[rows] = direction * np.where(np.isfinite(length), length, np.nan)[:, None]
 
     def _mix(self, out, Z, z_error):
         """Theorem 4.1 as printed mixes the smallest margin with the largest slope (theory 1.1), W = 0."""
-        for rows in batches(len(Z), 64 * len(self.slopes)):
-            at, winner, margins, error = self._margins(Z[rows], None if z_error is None else z_error[rows])
+        space = self._workspace(len(Z))
+        for rows in space.batches:
+            at, winner, margins, error = self._margins(Z[rows], None if z_error is None else z_error[rows], space)
             margins[at, winner] = np.inf
             alive = np.isfinite(self.discriminant.intercept)
             slope = self._high[:, alive].max(axis=1)[winner]
             with np.errstate(divide="ignore", invalid="ignore"):
-                radius = shrink(np.maximum(margins.min(axis=1) - error[:, 0], 0) / slope)
+                radius = shrink(np.maximum(margins.min(axis=1) - error, 0) / slope)
             out.radius[rows] = np.minimum(out.radius[rows], np.where(np.isnan(radius), 0, radius))
 
 
@@ -187,12 +210,12 @@ class QuadraticBoundary:
             constants=discriminant.constants[alive],
             precision_error=discriminant.precision_error[alive],
             constant_error=discriminant.constant_error[alive],
+            sizes=discriminant.sizes[alive],
         )
         self.pullback = None if step is None else Pullback.of(step)
         self.budget = PAIR_BUDGET if budget is None else budget
         self._pairs: OrderedDict[tuple[int, int], _Pair] = OrderedDict()
         self._extremes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self._sizes = self.discriminant.sizes
 
     # -- once per pair of classes ----------------------------------------------------------------------------------
 
@@ -220,7 +243,11 @@ class QuadraticBoundary:
         """W = P_j - P_i and C'WC, each with a bound of its spectral error."""
         d = self.discriminant
         W = d.precisions[j] - d.precisions[i]
-        doubt = grow(d.precision_error[i] * self._sizes[i] + d.precision_error[j] * self._sizes[j] + UNIT * fro(W))
+        doubt = grow(
+            d.precision_error[i] * self.discriminant.sizes[i]
+            + d.precision_error[j] * self.discriminant.sizes[j]
+            + UNIT * fro(W)
+        )
         p = self.pullback
         if p is None:
             return W, doubt, W, doubt
@@ -243,10 +270,11 @@ class QuadraticBoundary:
         shifts, errors = [], []
         for k, sign in ((j, 1), (i, -1)):
             P = d.precisions[k]
-            shift = sign * (P * between if d.diagonal else P @ between)
             # the product, the rounding of the difference of means, and what P_k lacks to be the inverse
-            rounding = gamma(4 if d.diagonal else d.n_features + 4) * (self._sizes[k] if d.diagonal else fro(P))
-            lost = (rounding + d.precision_error[k] * self._sizes[k]) * length
+            shift, rounding = (P * between, gamma(2)) if d.diagonal else product(P, between)
+            absolute = np.abs(P) * np.abs(between) if d.diagonal else np.abs(P) @ np.abs(between)
+            lost = grow((rounding + 4 * UNIT) * np.linalg.norm(absolute), d.n_features + 8)
+            lost, shift = lost + d.precision_error[k] * d.sizes[k] * length, sign * shift
             if self.pullback is None:
                 turned, turn_error = basis.rotate(shift[None])
                 shift, lost = turned[0], lost + float(turn_error[0])
@@ -307,10 +335,10 @@ class QuadraticBoundary:
             for k in range(K):
                 P = d.precisions[k] if p is None else p.curvature(d.precisions[k])
                 values, slip = _extreme_eigenvalues(P)
-                slip += d.precision_error[k] * self._sizes[k] * (1 if p is None else p.size**2)
+                slip += d.precision_error[k] * self.discriminant.sizes[k] * (1 if p is None else p.size**2)
                 if p is not None:
                     slip += gamma(2 * d.n_features + 4) * fro(p.factor) ** 2 * fro(d.precisions[k])
-                    slip += (2 * p.size + p.error) * p.error * self._sizes[k]
+                    slip += (2 * p.size + p.error) * p.error * self.discriminant.sizes[k]
                 ends.append((values[0] - slip, values[-1] + slip))
             bottom, top = np.array(ends).T
             low, high = grow_away(bottom[None] - top[:, None]), grow_away(top[None] - bottom[:, None], up=True)
@@ -353,8 +381,8 @@ class QuadraticBoundary:
                 scores[:, k], y, x = d.score_and_slope(Z[rows], k)
                 score_error[:, k], slope_error[:, k] = d.errors(x, y, k)
                 lengths = row_norms(y) + slope_error[:, k]
-                score_error[:, k] += (2 * lengths + self._sizes[k] * zerr) * zerr
-                slope_error[:, k] += self._sizes[k] * zerr
+                score_error[:, k] += (2 * lengths + self.discriminant.sizes[k] * zerr) * zerr
+                slope_error[:, k] += self.discriminant.sizes[k] * zerr
                 if p is not None:
                     slope_error[:, k] = p.size * slope_error[:, k] + pulled * lengths
                     y = p.slopes(y)

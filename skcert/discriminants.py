@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from skcert.geometry import quadric
-from skcert.geometry.rounding import UNIT, fro, gamma, grow, inverse_defect, row_norms
+from skcert.geometry.rounding import UNIT, fro, gamma, grow, product, row_norms
 
 #: bytes of scratch a batch may use beside its outputs
 SCRATCH = 32 * 2**20
@@ -55,20 +55,20 @@ class Affine:
         return cls(coef, np.array(intercept, dtype=float), np.zeros(coef.shape[1]), zero, zero)
 
     @classmethod
-    def of_shared_covariance(cls, means, covariance, precision, log_priors, center) -> Affine:
+    def of_shared_covariance(cls, means, inverse, log_priors, center) -> Affine:
         """Equation 4 with one covariance for all classes: the quadratic terms cancel (theory 1.4).
 
-        ``covariance=None`` is the identity: nearest means.
+        ``inverse`` holds the precision, its error and its size; None is the identity: nearest means.
         """
         shifted = means - center
         d, lengths = len(center), row_norms(shifted)
-        if covariance is None:
-            coef, rho, product = shifted, 0.0, gamma(2) * lengths
+        if inverse is None:
+            coef, rho, lost = shifted, 0.0, gamma(2) * lengths
         else:
-            coef, rho = shifted @ precision, inverse_defect(covariance, precision)
-            product = gamma(d + 2) * fro(precision) * lengths
+            coef, rounding = product(shifted, inverse.precision)
+            rho, lost = inverse.error, (rounding + 4 * UNIT) * row_norms(np.abs(shifted) @ np.abs(inverse.precision))
         half = 0.5 * np.einsum("kd,kd->k", coef, shifted)
-        coef_error = grow(product + rho * (row_norms(coef) + product))
+        coef_error = grow(lost + rho * (row_norms(coef) + lost), d + 8)
         finite = np.where(np.isfinite(log_priors), np.abs(log_priors), 0.0)
         error = coef_error * lengths + gamma(d + 6) * (row_norms(coef) * lengths + finite)
         return cls(coef, log_priors - half, np.array(center), coef_error, error)
@@ -81,16 +81,21 @@ class Affine:
         """Scores, shape (n, K), in float64 whatever the type of Z."""
         out = np.empty((len(Z), len(self.coef)))
         for rows in batches(len(Z), 8 * self.n_features, 4 * 2**20):
-            np.matmul(np.subtract(Z[rows], self.center, dtype=float), self.coef.T, out=out[rows])
-            out[rows] += self.intercept
+            out[rows] = self.centred_scores(np.subtract(Z[rows], self.center, dtype=float))
+        return out
+
+    def centred_scores(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Scores of ``x = z - center``."""
+        out = np.matmul(x, self.coef.T, out=out)
+        out += self.intercept
         return out
 
     def score_error(self, lengths: np.ndarray) -> np.ndarray:
         """Per row, an upper bound of the error of any score at distance ``lengths`` from the centre."""
         bound = np.abs(self.intercept[np.isfinite(self.intercept)]).max(initial=0.0)
-        slope = row_norms(self.coef).max()
-        rounding = gamma(self.n_features + 4) * (lengths * slope + bound)
-        return grow(rounding + lengths * self.coef_error.max() + self.intercept_error.max())
+        rounding = gamma(self.n_features + 4)
+        slope = rounding * row_norms(self.coef).max() + self.coef_error.max()
+        return grow(lengths * slope + (rounding * bound + self.intercept_error.max()))
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,8 @@ class Quadratic:
     precision_error : ndarray of shape (K,)
         rho_k with ``||(S_k^-1 - P_k) x|| <= rho_k ||P_k x||`` (see ``inverse_defect``).
     constant_error : ndarray of shape (K,)
+    sizes : ndarray of shape (K,)
+        Upper bounds of ||S_k^-1||_2 and ||P_k||_2.
     """
 
     means: np.ndarray
@@ -113,6 +120,7 @@ class Quadratic:
     constants: np.ndarray
     precision_error: np.ndarray
     constant_error: np.ndarray
+    sizes: np.ndarray
 
     @property
     def n_features(self) -> int:
@@ -121,12 +129,6 @@ class Quadratic:
     @property
     def diagonal(self) -> bool:
         return self.precisions.ndim == 2
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """Upper bounds of ||S_k^-1||_2."""
-        tops = np.abs(self.precisions).max(axis=1) if self.diagonal else [fro(P) for P in self.precisions]
-        return grow(np.asarray(tops) * (1 + self.precision_error))
 
     def scores(self, Z: np.ndarray) -> np.ndarray:
         """Scores, shape (n, K), in float64 whatever the type of Z."""

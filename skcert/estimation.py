@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
 from skcert.discriminants import batches
+from skcert.geometry.rounding import UNIT, fro, gamma, grow, inverse_defect
 
 # -- moments ---------------------------------------------------------------------------------------------------------
 
@@ -216,8 +217,31 @@ def robust_shrinkage(X, codes, weights, means, covariance, log_priors, radius: f
 # -- inverses --------------------------------------------------------------------------------------------------------
 
 
-def invert(covariance: np.ndarray, name: str, n: float | None) -> tuple[np.ndarray, float, float]:
-    """Precision, log determinant and an error bound of the latter; a covariance without full rank is an error.
+@dataclass(frozen=True)
+class Inverse:
+    """Precision, log determinant, and upper bounds of what they may be off by (docs/theory/rounding.md).
+
+    Attributes
+    ----------
+    precision : ndarray of shape (d, d), or (d,) for a diagonal one
+    log_det : float
+        Of the covariance.
+    log_det_error : float
+    error : float
+        rho with ``||(S^-1 - P) x|| <= rho ||P x||``.
+    size : float
+        Upper bound of ||S^-1||_2 and ||P||_2.
+    """
+
+    precision: np.ndarray
+    log_det: float
+    log_det_error: float
+    error: float
+    size: float
+
+
+def invert(covariance: np.ndarray, name: str, n: float | None) -> Inverse:
+    """Invert a covariance; one without full rank is an error that says whose it is and what to change.
 
     Parameters
     ----------
@@ -227,15 +251,11 @@ def invert(covariance: np.ndarray, name: str, n: float | None) -> tuple[np.ndarr
     n : float or None
         Points it was estimated from.
     """
-    from scipy import linalg
-
-    from skcert.geometry.rounding import UNIT, gamma
-
     values = np.sort(covariance) if covariance.ndim == 1 else np.linalg.eigvalsh(covariance)
     d = len(values)
-    low = 0.0 if covariance.ndim == 1 else 4 * d * UNIT * values[-1]
-    if not values[0] > low:
-        rank = int(np.sum(values > low))
+    doubt = 0.0 if covariance.ndim == 1 else gamma(10 * d) * fro(covariance)
+    if not values[0] > 4 * doubt:
+        rank = int(np.sum(values > 4 * doubt))
         came = "" if n is None else f" was estimated from n={n:g} samples in d={d} features and"
         raise ValueError(
             f"The covariance of {name}{came} has rank {rank} < {d}: it must be positive definite. Raise shrinkage "
@@ -244,12 +264,16 @@ def invert(covariance: np.ndarray, name: str, n: float | None) -> tuple[np.ndarr
         )
     if covariance.ndim == 1:
         logs = np.log(covariance)
-        return 1 / covariance, float(logs.sum()), (gamma(d + 2) + 2 * UNIT) * float(np.abs(logs).sum())
+        error = (gamma(d + 2) + 2 * UNIT) * float(np.abs(logs).sum())
+        return Inverse(1 / covariance, float(logs.sum()), error, 2 * UNIT, float(grow(1 / values[0])))
     factor = np.linalg.cholesky(covariance)
     precision = linalg.cho_solve((factor, True), np.eye(d))
     precision = (precision + precision.T) / 2
     logs = np.log(np.diag(factor))
     # Cholesky factors S + E with |E_kl| <= gamma sqrt(S_kk S_ll), and |log det(S + E) - log det S| is close to |tr(S^-1 E)|
     scale = np.sqrt(np.diag(covariance))
-    error = 2 * gamma(d + 2) * float(scale @ np.abs(precision) @ scale)
-    return precision, 2 * float(logs.sum()), error + (gamma(d + 2) + 2 * UNIT) * 2 * float(np.abs(logs).sum())
+    log_det_error = 2 * gamma(d + 2) * float(scale @ np.abs(precision) @ scale)
+    log_det_error += (gamma(d + 2) + 2 * UNIT) * 2 * float(np.abs(logs).sum())
+    rho = inverse_defect(covariance, precision)
+    size = grow((1 + rho) / (values[0] - doubt))
+    return Inverse(precision, 2 * float(logs.sum()), log_det_error, rho, float(size))

@@ -89,9 +89,7 @@ def _find(registry: dict[type, Any], estimator: Any, kind: str, register: str) -
     for position, ancestor in enumerate(own.__mro__):
         if ancestor not in registry:
             continue
-        changed = sorted(
-            {name for below in own.__mro__[:position] for name in vars(below) if _overrides(name, ancestor, own)}
-        )
+        changed = sorted({name for below in own.__mro__[:position] for name in vars(below) if _overrides(name, ancestor, own)})
         if not changed:
             return registry[ancestor]
         raise Uncertifiable(

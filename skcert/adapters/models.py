@@ -33,7 +33,7 @@ def nearest_centroid(model: NearestCentroid) -> Affine:
     centroids, K = np.asarray(model.centroids_, dtype=float), len(model.classes_)
     priors = getattr(model, "class_prior_", np.full(K, 1 / K))
     if np.isclose(priors, 1 / K).all():
-        return Affine.of_shared_covariance(centroids, None, None, np.zeros(K), centroids.mean(axis=0))
+        return Affine.of_shared_covariance(centroids, None, np.zeros(K), centroids.mean(axis=0))
     deviation = np.asarray(model.within_class_std_dev_, dtype=float)
     scale = np.where(deviation != 0, deviation, 1.0)
     with np.errstate(divide="ignore"):

@@ -228,9 +228,7 @@ def distance(
     return Distance(radius, np.maximum(attack, radius), s)
 
 
-def attack_coordinates(
-    margin: np.ndarray, slopes: np.ndarray, spectrum: Spectrum, s: np.ndarray
-) -> np.ndarray:
+def attack_coordinates(margin: np.ndarray, slopes: np.ndarray, spectrum: Spectrum, s: np.ndarray) -> np.ndarray:
     """The primal point of theory 1.3 in the eigenbasis, on the boundary: y = -t (I + tW)^-1 h, lengthened to reach it.
 
     Along its own ray, or in the hard case along the eigenvector of w_min, whichever is shorter. Rows of NaN where there is
