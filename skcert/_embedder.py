@@ -225,6 +225,7 @@ def _batch_function(encoder, module, device, preprocess, output, captured, texts
         dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
     def run(rows):
+        batch: Any
         if texts:
             batch = list(rows)
         elif module is not None:
@@ -625,20 +626,19 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self.lipschitz,
             self.memory,
         )
-        rows = _as_texts(X)
-        if rows is None:
-            if not hasattr(X, "shape"):
-                X = np.asarray(X)
-            if len(X.shape) > 2:
-                # check_array, not validate_data: channels or time steps are no features.
-                rows = check_array(X, allow_nd=True, input_name="X", estimator=self)
-            else:
-                rows = np.asarray(validate_data(self, X, reset=reset))
-                return _as_batchable(rows, self.input_shape)
-        if reset:
-            for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit on flat rows
-                vars(self).pop(name, None)
-        return rows if isinstance(rows, list) else _as_batchable(np.asarray(rows), self.input_shape)
+        texts = _as_texts(X)
+        if texts is None:
+            X = X if hasattr(X, "shape") else np.asarray(X)
+            if len(X.shape) <= 2:
+                return _as_batchable(np.asarray(validate_data(self, X, reset=reset)), self.input_shape)
+        for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit on flat rows
+            if reset and hasattr(self, name):
+                delattr(self, name)
+        if texts is not None:
+            return texts
+        # check_array, not validate_data: channels or time steps are no features.
+        array = check_array(X, allow_nd=True, input_name="X", estimator=self)
+        return _as_batchable(np.asarray(array), self.input_shape)
 
     def _embed(self, rows):
         return _embed(
@@ -655,8 +655,8 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if self.memory is None:
             return self._embed(rows)
         memory = self.memory if hasattr(self.memory, "cache") else joblib.Memory(self.memory, verbose=0)
-        shape = None if self.input_shape is None else tuple(self.input_shape)
-        key = joblib.hash((_fingerprint(self.encoder), _fingerprint(self.preprocess), self.output, shape, rows))
+        # Rows have the shape of input_shape by now; batch size, device and progress do not change the latents.
+        key = joblib.hash((_fingerprint(self.encoder), _fingerprint(self.preprocess), self.output, rows))
         return memory.cache(_stored_latents, ignore=["compute"])(key, lambda: self._embed(rows))
 
     def __sklearn_clone__(self) -> PretrainedEmbedder:

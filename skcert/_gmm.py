@@ -188,21 +188,25 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
             X, y, weights = X[seen], y[seen], weights[seen]
         self.classes_, codes = np.unique(y, return_inverse=True)
         self._check_classes()
-        shift = estimation.class_means(X, codes, weights, len(self.classes_))
-        self._moments = estimation.Moments.of(X, codes, weights, shift, pooled=self.covariance_type == "tied")
-        self._estimate()
+        with np.errstate(over="ignore", invalid="ignore"):  # reported below, in words
+            shift = estimation.class_means(X, codes, weights, len(self.classes_))
+            self._moments = estimation.Moments.of(X, codes, weights, shift, pooled=self.covariance_type == "tied")
+            self._estimate()
+        self._finish()
         if self.target_radius is not None:
             c = estimation.robust_shrinkage(
                 X, codes, weights, self.means_, self.covariances_, _log(self.priors_), self.target_radius
             )
             self.robust_shrinkage_ = c
             self.covariances_ = self.covariances_ + c * np.eye(X.shape[1])
-        self._finish()
-        del self._moments
+            self._finish()
         return self
 
     def partial_fit(self, X, y, classes=None, sample_weight=None) -> CertifiedGMMClassifier:
-        """Add a batch of points; the result is that of ``fit`` on all points seen so far.
+        """Add a batch of points; the result is that of ``fit`` on all points seen so far, ``fit`` itself included.
+
+        After ``fit`` with ``covariance_type="tied"`` only the Ledoit-Wolf intensity is not that of the union to the last
+        digit: ``fit`` keeps one scatter for all classes, not each.
 
         Parameters
         ----------
@@ -225,11 +229,6 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
                 "use fit, or set target_radius=None."
             )
         first = not hasattr(self, "_moments")
-        if first and hasattr(self, "classes_"):
-            raise ValueError(
-                "This classifier was fitted by fit, which keeps no sums to add to: start from an unfitted one "
-                "(sklearn.base.clone) and pass all batches to partial_fit."
-            )
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=first)
         check_classification_targets(y)
         weights = self._check_weights(sample_weight, X)
@@ -239,7 +238,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
             self.classes_ = unique_labels(classes)
             self._check_classes()
             K, d = len(self.classes_), X.shape[1]
-            self._moments = estimation.Moments(*(np.zeros(s) for s in (K, (K, d), (K, d), (K, d, d), (K, d), K)))
+            self._moments = estimation.Moments.none(K, d)
         elif classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
             raise ValueError(f"classes={classes!r} is not the same as on the first call to partial_fit: {self.classes_!r}.")
         codes = np.searchsorted(self.classes_, y)
@@ -251,7 +250,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         known = self._moments.count > 0
         here = estimation.class_means(X, codes, weights, len(self.classes_))
         shift = np.where(known[:, None], self._moments.shift, here)
-        self._moments = estimation.Moments.of(X, codes, weights, shift) + self._moments
+        self._moments = estimation.Moments.of(X, codes, weights, shift) + self._moments.by_class()
         if (self._moments.count > 0).all():
             self._estimate()
             self._finish()

@@ -57,16 +57,27 @@ class Moments:
             square = np.einsum("nd,nd->n", x, x)
             first += sums @ x
             fourth += sums @ square**2
+            third += _indicator(label, weight * square, K) @ x
+            x *= np.sqrt(weight)[:, None]
             if pooled:
-                x *= np.sqrt(weight)[:, None]
                 second += x.T @ x
                 continue
-            third += sums @ (x * square[:, None])
-            x *= np.sqrt(weight)[:, None]
             for k in np.unique(label):
                 own = x[label == k]
                 second[k] += own.T @ own
         return cls(np.bincount(codes, weights, minlength=K), shift, first, second, third, fourth)
+
+    @classmethod
+    def none(cls, n_classes: int, d: int) -> Moments:
+        """The moments of no points."""
+        K = n_classes
+        return cls(np.zeros(K), np.zeros((K, d)), np.zeros((K, d)), np.zeros((K, d, d)), np.zeros((K, d)), np.zeros(K))
+
+    def by_class(self) -> Moments:
+        """Pooled sums dealt out to the classes by their weight; their total, all that a shared covariance needs, is kept."""
+        if self.second.ndim == 3:
+            return self
+        return replace(self, second=(self.count / self.count.sum())[:, None, None] * self.second)
 
     def __add__(self, other: Moments) -> Moments:
         sums = {name: getattr(self, name) + getattr(other, name) for name in ("count", "first", "second", "third", "fourth")}
@@ -217,6 +228,10 @@ def robust_shrinkage(X, codes, weights, means, covariance, log_priors, radius: f
 # -- inverses --------------------------------------------------------------------------------------------------------
 
 
+#: entries of a covariance must lie between this and its inverse: fourth powers of features are taken
+SQUARE_LIMIT = 1e140
+
+
 @dataclass(frozen=True)
 class Inverse:
     """Precision, log determinant, and upper bounds of what they may be off by (docs/theory/rounding.md).
@@ -251,6 +266,12 @@ def invert(covariance: np.ndarray, name: str, n: float | None) -> Inverse:
     n : float or None
         Points it was estimated from.
     """
+    top = float(np.abs(covariance).max())
+    if not (1 / SQUARE_LIMIT < top < SQUARE_LIMIT) and top != 0:
+        raise ValueError(
+            f"The covariance of {name} has entries of size {top:.3g}: float64 can neither square nor invert that. Rescale the "
+            "features first, for example with StandardScaler."
+        )
     values = np.sort(covariance) if covariance.ndim == 1 else np.linalg.eigvalsh(covariance)
     d = len(values)
     doubt = 0.0 if covariance.ndim == 1 else gamma(10 * d) * fro(covariance)

@@ -238,9 +238,10 @@ def attack_coordinates(margin: np.ndarray, slopes: np.ndarray, spectrum: Spectru
     t0, t1, _ = _sums(squares, s, spectrum.gaps)
     first = np.abs(slopes[:, 0])
     length, stretch, beta = _attack_length(margin, first, s, t0, t1, spectrum.pole)
+    reached = np.isfinite(length)
+    stretch, beta = np.where(reached, stretch, np.nan), np.where(reached, beta, np.nan)
     y = -slopes * (s * stretch)[:, None] / (1 + s[:, None] * spectrum.gaps)
     y[:, 0] -= np.where(slopes[:, 0] >= 0, beta, -beta)
-    y[~np.isfinite(length)] = np.nan
     return y
 
 
@@ -265,6 +266,9 @@ def _iterate(margin, squares, s, gaps, pole, first, cutoff, gap=GAP, max_steps=M
     n = len(s)
     s = s.copy()
     low, high = np.zeros(n), np.full(n, np.inf)
+    # beyond this s every denominator has left 1 behind: the hard case, or a rival that cannot win
+    nearest = gaps[gaps > 0].min(initial=np.inf)
+    end = 1e18 / max(pole, nearest if np.isfinite(nearest) else 0.0, 1e-280)
     out = [np.zeros(n), np.zeros(n), np.zeros(n)]
     rows = np.flatnonzero((margin > 0) & (squares.max(axis=1, initial=0) > 0))
     idle = np.setdiff1d(np.arange(n), rows, assume_unique=True)
@@ -297,7 +301,7 @@ def _iterate(margin, squares, s, gaps, pole, first, cutoff, gap=GAP, max_steps=M
         bad = ~((step > lo) & (step < hi))
         middle = np.where(np.isinf(hi), lo * 1e3, np.where(lo > 0, np.sqrt(lo) * np.sqrt(hi), hi * 1e-3))
         step = np.where(bad, middle, step)
-        done |= (np.abs(step - z) <= 4e-16 * z) | ~np.isfinite(step) | (pole * step > 1e18)
+        done |= (np.abs(step - z) <= 4e-16 * z) | ~np.isfinite(step) | (step > end)
         s[rows] = np.where(done, z, step)
         if done.any():
             keep = ~done

@@ -1,0 +1,519 @@
+"""Pictures of certificates: accuracy against radius, and the regions of a classifier of two features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_consistent_length
+
+from skcert._certificate import Certificate
+from skcert._certify import certify
+from skcert.metrics import certified_accuracy_curve, check_labels
+
+__all__ = ["CertifiedAccuracyDisplay", "CertifiedRegionDisplay"]
+
+#: told apart by colour-blind readers; neighbours in the list differ in lightness, so in greyscale too
+COLORS = ("#004488", "#bb5566", "#ddaa33", "#000000", "#66aacc", "#117733", "#aa7799", "#997700", "#777777", "#ee8866")
+REGION_COLORS = tuple(color for color in COLORS if color != "#000000")
+MARKERS = "os^Dv<>ph*"
+
+
+def _axes(ax):
+    """``ax``, or the axes of a new figure."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("Drawing needs matplotlib: install it with 'pip install skcert[plot]'.") from error
+    return plt.subplots(layout="constrained")[1] if ax is None else ax
+
+
+def _norm_name(norm: float) -> str:
+    return r"$\ell_\infty$" if norm == np.inf else rf"$\ell_{norm:g}$"
+
+
+def _grade(guarantees) -> str:
+    """What the numbers of a picture may be called: certified, unless none of them is."""
+    return "Estimated" if set(guarantees) == {"none"} else "Certified"
+
+
+def _space_name(space: str) -> str:
+    return {"input": "the input", "latents": "the latents"}.get(space, f"the output of {space!r}")
+
+
+def _model_name(estimator) -> str:
+    return type(estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator).__name__
+
+
+def _per_curve(what: str, value, count: int) -> list:
+    """One item for each curve, from one item or a list of them."""
+    if value is None or isinstance(value, str | Mapping):
+        return [value] * count
+    if not isinstance(value, Sequence) or len(value) != count:
+        raise ValueError(f"{what} must be one item or a list with one for each of the {count} curves, got {value!r}.")
+    return list(value)
+
+
+# -- certified accuracy ----------------------------------------------------------------------------------------------
+
+
+class CertifiedAccuracyDisplay:
+    """Certified accuracy against the radius: one step curve per model, all on one axis.
+
+    Build it with :meth:`from_estimator` or :meth:`from_certificates`.
+
+    Parameters
+    ----------
+    radii, accuracy : lists of ndarrays
+        One exact step curve per model, as :func:`skcert.metrics.certified_accuracy_curve` returns them.
+    norm : {1, 2, numpy.inf}
+        Of the radii.
+    space : str
+        "input", "latents" or the name of a step: where the perturbation acts, and whose units the radii have.
+    guarantee : list of {"deterministic", "probabilistic", "none"}
+        Of each curve.
+    confidence : list of float
+        Of each curve.
+    name : list of str or None, default=None
+        Of each curve.
+    attack_radii, attack_accuracy : lists of (ndarray or None), default=None
+        One step curve per model: the share of points that no known attack of this length changes. An upper bound of what any
+        certificate could reach. None: not drawn.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The first curve.
+    lines_ : list of matplotlib Line2D
+        Every curve, in order.
+    attack_lines_ : list of matplotlib Line2D
+        The attack curves drawn.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    See Also
+    --------
+    skcert.metrics.certified_accuracy_curve : The numbers.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skcert import CertifiedGMMClassifier, certify
+    >>> from skcert.plotting import CertifiedAccuracyDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> certificates = {
+    ...     kind: certify(CertifiedGMMClassifier(covariance_type=kind).fit(X, y), X) for kind in ("tied", "full")
+    ... }
+    >>> display = CertifiedAccuracyDisplay.from_certificates(certificates, y)
+    >>> [line.get_label() for line in display.lines_]
+    ['tied', 'full']
+    """
+
+    def __init__(
+        self, *, radii, accuracy, norm, space, guarantee, confidence, name=None, attack_radii=None, attack_accuracy=None
+    ):
+        self.radii = radii
+        self.accuracy = accuracy
+        self.norm = norm
+        self.space = space
+        self.guarantee = guarantee
+        self.confidence = confidence
+        self.name = name
+        self.attack_radii = attack_radii
+        self.attack_accuracy = attack_accuracy
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, X, y, *, norm=2, space="input", method="auto", attack=False, name=None, ax=None, curve_kwargs=None
+    ) -> CertifiedAccuracyDisplay:
+        """Certify a fitted estimator on X and draw its curve.
+
+        Parameters
+        ----------
+        estimator : fitted classifier or Pipeline ending in one
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            True labels.
+        norm, space, method
+            See :func:`skcert.certify`.
+        attack : bool, default=False
+            Also draw, as a thin dotted line, the accuracy under the shortest known perturbations, where any are known.
+        name : str, default=None
+            For the legend. None: the class of the classifier.
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+        curve_kwargs : dict, default=None
+            Passed to matplotlib's ``plot``.
+
+        Returns
+        -------
+        display : CertifiedAccuracyDisplay
+        """
+        certificate = certify(estimator, X, norm=norm, method=method, space=space)
+        name = _model_name(estimator) if name is None else name
+        return cls.from_certificates({name: certificate}, y, attack=attack, ax=ax, curve_kwargs=curve_kwargs)
+
+    @classmethod
+    def from_certificates(cls, certificates, y, *, attack=False, ax=None, curve_kwargs=None) -> CertifiedAccuracyDisplay:
+        """Draw the curves of certificates of the same points.
+
+        Parameters
+        ----------
+        certificates : Certificate or dict of str to Certificate
+            By name, for the legend. All in one norm and one space.
+        y : array-like of shape (n_samples,)
+            True labels.
+        attack : bool, default=False
+            Also draw, as thin dotted lines, the accuracy under the shortest known perturbations, where any are known.
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+        curve_kwargs : dict or list of dict, default=None
+            Passed to matplotlib's ``plot``, one for all curves or one for each.
+
+        Returns
+        -------
+        display : CertifiedAccuracyDisplay
+            One display that holds all the curves.
+
+        Raises
+        ------
+        ValueError
+            No certificates, or certificates of different norms or spaces: their radii are different things.
+        """
+        named = certificates if isinstance(certificates, Mapping) else {None: certificates}
+        if not named:
+            raise ValueError("certificates is empty: pass a Certificate, or a dict of name to Certificate.")
+        curves = [certified_accuracy_curve(y, certificate) for certificate in named.values()]
+        for what in ("norm", "space"):
+            kinds = list(dict.fromkeys(getattr(certificate, what) for certificate in named.values()))
+            if len(kinds) > 1:
+                raise ValueError(
+                    f"certificates must share one {what} to share an axis, got {', '.join(map(repr, kinds))}: certify all with "
+                    f"the same {what}, or draw one display for each."
+                )
+        attacks = [_attack_curve(y, certificate) if attack else (None, None) for certificate in named.values()]
+        first = next(iter(named.values()))
+        display = cls(
+            radii=[radii for radii, _ in curves],
+            accuracy=[accuracy for _, accuracy in curves],
+            norm=first.norm,
+            space=first.space,
+            guarantee=[certificate.guarantee for certificate in named.values()],
+            confidence=[certificate.confidence for certificate in named.values()],
+            name=list(named),
+            attack_radii=[radii for radii, _ in attacks],
+            attack_accuracy=[accuracy for _, accuracy in attacks],
+        )
+        return display.plot(ax, curve_kwargs=curve_kwargs)
+
+    def plot(self, ax=None, *, name=None, curve_kwargs=None) -> CertifiedAccuracyDisplay:
+        """Draw the curves.
+
+        Solid curves are certified. A curve without a guarantee is dashed and its label says "(estimate)"; dotted curves are
+        the accuracy under the shortest known perturbations.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+        name : str or list of str, default=None
+            For the legend. None: the names of the display.
+        curve_kwargs : dict or list of dict, default=None
+            Passed to matplotlib's ``plot``, one for all curves or one for each.
+
+        Returns
+        -------
+        display : CertifiedAccuracyDisplay
+            With ``ax_``, ``figure_``, ``line_``, ``lines_`` and ``attack_lines_``.
+        """
+        count = len(self.radii)
+        names = _per_curve("name", self.name if name is None else name, count)
+        styles = _per_curve("curve_kwargs", curve_kwargs, count)
+        self.ax_ = _axes(ax)
+        self.figure_ = self.ax_.figure
+        attacks = list(zip(self.attack_radii or [None] * count, self.attack_accuracy or [None] * count, strict=True))
+        finite = [r[np.isfinite(r)].max() for r in [*self.radii, *(r for r, _ in attacks if r is not None)]]
+        end = 1.04 * max(finite) or 1.0
+        if ax is not None and self.ax_.has_data():
+            end = max(end, self.ax_.get_xlim()[1])
+        self.lines_, self.attack_lines_ = [], []
+        for i in range(count):
+            estimate = self.guarantee[i] == "none"
+            style = {"color": COLORS[i % len(COLORS)], "linewidth": 2, "linestyle": "--" if estimate else "-"}
+            line = self._step(self.radii[i], self.accuracy[i], end, label=self._label(i, names[i]), **style | (styles[i] or {}))
+            self.lines_.append(line)
+            if attacks[i][0] is not None:
+                label = "attacked" if names[i] is None else f"{names[i]}, attacked"
+                thin = {"color": line.get_color(), "linewidth": 1, "linestyle": ":"}
+                self.attack_lines_.append(self._step(*attacks[i], end, label=label, **thin))
+        self.line_ = self.lines_[0]
+        grade = _grade(self.guarantee)
+        self.ax_.set(
+            xlabel=f"{grade} {_norm_name(self.norm)} radius, units of {_space_name(self.space)}",
+            ylabel=f"{grade} accuracy",
+            xlim=(0, end),
+            ylim=(0, 1.02),
+        )
+        self.ax_.spines[["top", "right"]].set_visible(False)
+        self.ax_.grid(True, color="0.9", linewidth=0.8)
+        self.ax_.set_axisbelow(True)
+        if self.ax_.get_legend_handles_labels()[1]:
+            self.ax_.legend(frameon=False)
+        return self
+
+    def _label(self, i: int, name) -> str | None:
+        grade = {"none": "(estimate)", "probabilistic": f"(confidence {self.confidence[i]:g})"}.get(self.guarantee[i])
+        return " ".join(str(part) for part in (name, grade) if part is not None) or None
+
+    def _step(self, radii, accuracy, end: float, **style):
+        """A left-continuous step function, which falls to 0 after its last radius unless that is infinite."""
+        x = np.append(radii, radii[-1])
+        height = np.append(accuracy, accuracy[-1] if radii[-1] == np.inf else 0.0)
+        (line,) = self.ax_.plot(np.minimum(x, 1000 * end), height, drawstyle="steps-pre", **style)
+        return line
+
+
+def _attack_curve(y, certificate: Certificate):
+    """Accuracy under the shortest known perturbations; (None, None) where none is known."""
+    if not np.isfinite(certificate.attack_radius).any():
+        return None, None
+    return certified_accuracy_curve(y, replace(certificate, radius=certificate.attack_radius))
+
+
+# -- certified regions -----------------------------------------------------------------------------------------------
+
+
+class CertifiedRegionDisplay:
+    """The regions of a classifier of two features, how far each of their points is certified, and some certified balls.
+
+    Build it with :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    xx0, xx1 : ndarrays of shape (grid_resolution, grid_resolution)
+        Coordinates of the grid.
+    region, radius : ndarrays of shape (grid_resolution, grid_resolution)
+        Position in ``classes`` of the predicted class, and certified radius, at each point of the grid.
+    classes : ndarray of shape (n_classes,)
+    X : ndarray of shape (n_samples, 2)
+        Points to draw.
+    y : ndarray of shape (n_samples,) or None
+        Their true labels.
+    certificate : Certificate
+        Of X; its norm is the norm of all radii.
+    balls : ndarray of shape (n_balls,)
+        Rows of X whose certified balls are drawn.
+    feature_names : list of two str, default=None
+
+    Attributes
+    ----------
+    surface_ : matplotlib AxesImage
+        The regions, paler towards their boundaries.
+    contours_ : matplotlib ContourSet or None
+        Lines of equal certified radius.
+    points_ : list of matplotlib PathCollection
+        The points, one collection per class, and the wrongly predicted ones last.
+    balls_ : list of matplotlib Patch
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from skcert import CertifiedGMMClassifier
+    >>> from skcert.datasets import make_circle_mixture
+    >>> from skcert.plotting import CertifiedRegionDisplay
+    >>> mixture = make_circle_mixture(300, variances=(1.5, 0.5), random_state=0)
+    >>> model = CertifiedGMMClassifier(covariance_type="full").fit(mixture.X, mixture.y)
+    >>> display = CertifiedRegionDisplay.from_estimator(model, mixture.X, mixture.y, grid_resolution=50)
+    >>> len(display.balls_)
+    12
+    """
+
+    def __init__(self, *, xx0, xx1, region, radius, classes, X, y, certificate, balls, feature_names=None):
+        self.xx0 = xx0
+        self.xx1 = xx1
+        self.region = region
+        self.radius = radius
+        self.classes = classes
+        self.X = X
+        self.y = y
+        self.certificate = certificate
+        self.balls = balls
+        self.feature_names = feature_names
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, X, y=None, *, grid_resolution=200, eps=0.1, norm=2, method="auto", n_balls=12, ax=None
+    ) -> CertifiedRegionDisplay:
+        """Certify a fitted estimator of two features on X and on a grid around it, and draw both.
+
+        Parameters
+        ----------
+        estimator : fitted classifier or Pipeline ending in one
+        X : array-like of shape (n_samples, 2)
+            Points to draw, as the estimator's ``predict`` takes them.
+        y : array-like of shape (n_samples,), default=None
+            True labels. None: every point is drawn as what it is predicted to be.
+        grid_resolution : int, default=200
+            Grid points along each axis.
+        eps : float, default=0.1
+            Margin around X, as a share of its extent.
+        norm, method
+            See :func:`skcert.certify`. The radii are in the units of X.
+        n_balls : int, default=12
+            Certified balls to draw at most: those of points of middling radius first, no two overlapping.
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+
+        Returns
+        -------
+        display : CertifiedRegionDisplay
+
+        Raises
+        ------
+        ValueError
+            X has not two columns.
+        """
+        points = np.asarray(X, dtype=float)
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(
+                f"X must have shape (n_samples, 2), got {points.shape}: regions can be drawn for two features only. If what "
+                "the classifier sees has two, draw that: from_estimator(pipe[-1], pipe[:-1].transform(X), y)."
+            )
+        if not isinstance(grid_resolution, Integral) or grid_resolution < 2:
+            raise ValueError(f"grid_resolution must be an integer >= 2, got {grid_resolution!r}.")
+        certificate = certify(estimator, X, norm=norm, method=method)
+        if y is not None:
+            y = check_labels(y, certificate)
+            check_consistent_length(X, y)
+        low, high = points.min(axis=0), points.max(axis=0)
+        margin = eps * np.where(high > low, high - low, 1.0)
+        sides = [np.linspace(a, b, grid_resolution) for a, b in zip(low - margin, high + margin, strict=True)]
+        xx0, xx1 = np.meshgrid(*sides)
+        grid: Any = np.column_stack([xx0.ravel(), xx1.ravel()])
+        names = None
+        if hasattr(X, "columns"):
+            names = [str(column) for column in X.columns]
+            grid = type(X)(grid, **{"columns" if hasattr(X, "iloc") else "schema": list(X.columns)})
+        surface = certify(estimator, grid, norm=norm, method=method)
+        classes = np.asarray(estimator.classes_)
+        display = cls(
+            xx0=xx0,
+            xx1=xx1,
+            region=np.searchsorted(classes, surface.prediction).reshape(xx0.shape),
+            radius=surface.radius.reshape(xx0.shape),
+            classes=classes,
+            X=points,
+            y=y,
+            certificate=certificate,
+            balls=_disjoint_balls(points, certificate, n_balls),
+            feature_names=names,
+        )
+        return display.plot(ax)
+
+    def plot(self, ax=None) -> CertifiedRegionDisplay:
+        """Draw regions, radii, points and balls.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+
+        Returns
+        -------
+        display : CertifiedRegionDisplay
+            With ``ax_``, ``figure_``, ``surface_``, ``contours_``, ``points_`` and ``balls_``.
+        """
+        self.ax_ = _axes(ax)
+        self.figure_ = self.ax_.figure
+        from matplotlib.colors import to_rgb
+
+        palette = np.array([to_rgb(REGION_COLORS[k % len(REGION_COLORS)]) for k in range(len(self.classes))])
+        self._draw_regions(palette)
+        self._draw_balls(palette)
+        self._draw_points(palette)
+        names = self.feature_names or ["feature 0", "feature 1"]
+        norm = self.certificate.norm
+        self.ax_.set(
+            xlabel=names[0],
+            ylabel=names[1],
+            aspect="equal",
+            title=f"{_grade([self.certificate.guarantee])} {_norm_name(norm)} radius ({self.certificate.method})",
+            xlim=(self.xx0.min(), self.xx0.max()),
+            ylim=(self.xx1.min(), self.xx1.max()),
+        )
+        title = "predicted" if self.y is None else "class"
+        self.ax_.legend(title=title, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+        return self
+
+    def _draw_regions(self, palette) -> None:
+        finite = self.radius[np.isfinite(self.radius)]
+        top = finite.max(initial=0) or 1.0
+        radius = np.minimum(self.radius, top)
+        strength = 0.1 + 0.45 * np.sqrt(radius / top)[..., None]
+        half = np.array([self.xx0[0, 1] - self.xx0[0, 0], self.xx1[1, 0] - self.xx1[0, 0]]) / 2
+        low, high = (self.xx0[0, 0], self.xx1[0, 0]) - half, (self.xx0[-1, -1], self.xx1[-1, -1]) + half
+        self.surface_ = self.ax_.imshow(
+            1 - strength * (1 - palette[self.region]),
+            origin="lower",
+            extent=(low[0], high[0], low[1], high[1]),
+            interpolation="bilinear",
+            zorder=0,
+        )
+        for k in np.unique(self.region) if np.ptp(self.region) else ():
+            signed = np.where(self.region == k, radius, -radius)
+            self.ax_.contour(self.xx0, self.xx1, signed, levels=[0], colors="0.25", linewidths=1.2, zorder=1)
+        self.contours_ = None
+        if np.ptp(radius) > 0:
+            style: dict[str, Any] = {"colors": "white", "linewidths": 0.9, "zorder": 1}
+            self.contours_ = self.ax_.contour(self.xx0, self.xx1, radius, 5, **style)
+            self.ax_.clabel(self.contours_, fontsize=7, colors="0.15")
+
+    def _draw_balls(self, palette) -> None:
+        from matplotlib.patches import Circle, Polygon
+
+        self.balls_ = []
+        for row in self.balls:
+            center, r = self.X[row], self.certificate.radius[row]
+            k = np.searchsorted(self.classes, self.certificate.prediction[row])
+            style: dict[str, Any] = {"facecolor": "none", "edgecolor": palette[k] * 0.6, "linewidth": 1.2, "zorder": 2}
+            if self.certificate.norm == 2:
+                ball: Any = Circle(center, r, **style)
+            else:
+                corners = (
+                    [[1, 0], [0, 1], [-1, 0], [0, -1]] if self.certificate.norm == 1 else [[1, 1], [-1, 1], [-1, -1], [1, -1]]
+                )
+                ball = Polygon(center + r * np.array(corners), closed=True, **style)
+            self.balls_.append(self.ax_.add_patch(ball))
+        self.ax_.scatter(*self.X[self.balls].T, s=5, color="white", zorder=5)
+
+    def _draw_points(self, palette) -> None:
+        labels = self.certificate.prediction if self.y is None else self.y
+        self.points_ = []
+        for k, label in enumerate(self.classes.tolist()):
+            own = self.X[labels == label]
+            style = {"color": palette[k] * 0.8, "marker": MARKERS[k % len(MARKERS)], "edgecolors": "white"}
+            self.points_.append(self.ax_.scatter(*own.T, s=22, linewidths=0.5, label=str(label), zorder=3, **style))
+        if self.y is not None and (wrong := self.certificate.prediction != self.y).any():
+            cross = self.ax_.scatter(*self.X[wrong].T, s=45, color="black", marker="x", linewidths=1.4, label="wrong", zorder=4)
+            self.points_.append(cross)
+
+
+def _disjoint_balls(points: np.ndarray, certificate: Certificate, count: int) -> np.ndarray:
+    """Up to ``count`` rows whose certified balls do not overlap, those of middling radius first."""
+    radius = certificate.radius
+    rows = np.flatnonzero(np.isfinite(radius) & (radius > 0))
+    rows = rows[np.argsort(radius[rows], kind="stable")]
+    rows = rows[np.argsort(np.abs(np.arange(len(rows)) - len(rows) // 2), kind="stable")]
+    chosen: list[int] = []
+    for row in rows.tolist():
+        if len(chosen) >= count:
+            break
+        apart = np.linalg.norm(points[chosen] - points[row], ord=certificate.norm, axis=1)
+        if (apart >= radius[chosen] + radius[row]).all():
+            chosen.append(row)
+    return np.array(chosen, dtype=int)
