@@ -77,11 +77,11 @@ class Certifier:
         method = self._resolve(method, norm)
         if issparse(X):
             raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
-        points, latents, fold, factor, exact_space = self._walk(X, start)
+        points, seen, latents, fold, factor = self._walk(X, start)
         if factor is not None and norm != 2:
             raise ValueError(f"Lipschitz constants are for norm=2, got norm={norm!r}: use norm=2 or a space after them.")
         scale = self._scale(feature_scale, X, start, points, factor)
-        if return_attack and not exact_space:
+        if return_attack and factor is not None:
             raise ValueError(
                 "No attack can be constructed through a step that is known by its Lipschitz constant alone: use the space "
                 "after it, or return_attack=False."
@@ -100,7 +100,7 @@ class Certifier:
         prediction = self._classes[nearest.winner]
         radius, attack_radius = nearest.radius, nearest.attack_radius
         if not (fold is None and type(self._model) is CertifiedGMMClassifier and self._same_rule()):
-            prediction, radius = self._check_predictions(latents, Z, nearest, prediction)
+            prediction, radius = self._check_predictions(seen, latents, Z, nearest, prediction)
         if factor is not None:
             radius, attack_radius = shrink(radius / factor), np.full(len(radius), np.inf)
         attack = None
@@ -194,14 +194,13 @@ class Certifier:
         -------
         points : ndarray
             Where the affine part begins: after the last Lipschitz step, else the points of the space.
-        latents : ndarray
-            What the classifier sees.
+        seen, latents : array-like, ndarray
+            What the classifier sees, as the last step returned it and as numbers.
         fold : AffineStep or None
             From points to latents.
         factor : float or None
-            Product of the constants of everything before ``points``; None if there is nothing.
-        exact_space : bool
-            Whether ``points`` are the points of the space.
+            Product of the constants of everything before ``points``; None if there is nothing, and ``points`` are the
+            points of the space.
         """
         # Refuse before anything expensive runs.
         carriers = [self._carrier(name, step) for name, step in self._steps[start:]]
@@ -225,7 +224,7 @@ class Certifier:
         for position, c in enumerate(carriers, start):
             if isinstance(c, AffineStep):
                 self._check_step(self._steps[position], c, outputs[position], outputs[position + 1])
-        return points, latents, fold, factor, factor is None
+        return points, current, latents, fold, factor
 
     def _carrier(self, name: str, step: Any) -> AffineStep | LipschitzStep:
         try:
@@ -271,9 +270,9 @@ class Certifier:
         """Whether the model still predicts with the very discriminant certified: then there is nothing to compare."""
         return self._model._discriminant is self._discriminant
 
-    def _check_predictions(self, latents, Z, nearest: Nearest, ours):
+    def _check_predictions(self, seen, latents, Z, nearest: Nearest, ours):
         """The discriminant must decide as the estimator's own predict, except at ties, which get radius 0."""
-        theirs = self._model.predict(latents)
+        theirs = self._model.predict(seen)
         differ = np.flatnonzero(ours != theirs)
         radius = nearest.radius
         if not len(differ):

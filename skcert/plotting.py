@@ -82,7 +82,7 @@ class CertifiedAccuracyDisplay:
         Of each curve.
     attack_radii, attack_accuracy : lists of (ndarray or None), default=None
         One step curve per model: the share of points that no known attack of this length changes. An upper bound of what any
-        certificate could reach. None: not drawn.
+        certificate of the same model could reach. None: not drawn.
 
     Attributes
     ----------
@@ -182,7 +182,8 @@ class CertifiedAccuracyDisplay:
         Raises
         ------
         ValueError
-            No certificates, or certificates of different norms or spaces: their radii are different things.
+            No certificates, or certificates of different norms or spaces (also from what ``ax`` shows already): their radii
+            are different things.
         """
         named = certificates if isinstance(certificates, Mapping) else {None: certificates}
         if not named:
@@ -235,15 +236,19 @@ class CertifiedAccuracyDisplay:
         styles = _per_curve("curve_kwargs", curve_kwargs, count)
         self.ax_ = _axes(ax)
         self.figure_ = self.ax_.figure
+        unit = f"{_norm_name(self.norm)} radius, units of {_space_name(self.space)}"
+        drawn, before = len(self.ax_.lines), self.ax_.get_xlabel() if self.ax_.lines else ""
+        if "radius, units of" in before and not before.endswith(unit):
+            raise ValueError(f"The axes already show {before!r}, not {unit!r}: these are different things. Draw on other axes.")
         attacks = list(zip(self.attack_radii or [None] * count, self.attack_accuracy or [None] * count, strict=True))
-        finite = [r[np.isfinite(r)].max() for r in [*self.radii, *(r for r, _ in attacks if r is not None)]]
+        finite = [r[np.isfinite(r)].max(initial=0) for r in [*self.radii, *(r for r, _ in attacks if r is not None)]]
         end = 1.04 * max(finite) or 1.0
-        if ax is not None and self.ax_.has_data():
+        if drawn:
             end = max(end, self.ax_.get_xlim()[1])
         self.lines_, self.attack_lines_ = [], []
         for i in range(count):
             estimate = self.guarantee[i] == "none"
-            style = {"color": COLORS[i % len(COLORS)], "linewidth": 2, "linestyle": "--" if estimate else "-"}
+            style = {"color": COLORS[(drawn + i) % len(COLORS)], "linewidth": 2, "linestyle": "--" if estimate else "-"}
             line = self._step(self.radii[i], self.accuracy[i], end, label=self._label(i, names[i]), **style | (styles[i] or {}))
             self.lines_.append(line)
             if attacks[i][0] is not None:
@@ -251,9 +256,9 @@ class CertifiedAccuracyDisplay:
                 thin = {"color": line.get_color(), "linewidth": 1, "linestyle": ":"}
                 self.attack_lines_.append(self._step(*attacks[i], end, label=label, **thin))
         self.line_ = self.lines_[0]
-        grade = _grade(self.guarantee)
+        grade = "Certified" if before.startswith("Certified") else _grade(self.guarantee)
         self.ax_.set(
-            xlabel=f"{grade} {_norm_name(self.norm)} radius, units of {_space_name(self.space)}",
+            xlabel=f"{grade} {unit}",
             ylabel=f"{grade} accuracy",
             xlim=(0, end),
             ylim=(0, 1.02),

@@ -144,7 +144,8 @@ def _bins(gaps: np.ndarray, n_bins: int = 32, alone: int = 4) -> np.ndarray:
     tail = gaps[alone:]
     low = max(tail[0], tail[-1] * 1e-12, np.finfo(float).tiny)
     edges = np.geomspace(low, max(tail[-1], low), n_bins - alone)
-    return np.unique(np.append(np.arange(alone + 1), alone + np.searchsorted(tail, edges[:-1])))
+    starts = np.append(np.arange(alone + 1), alone + np.searchsorted(tail, edges[:-1]))
+    return np.unique(starts[starts < len(gaps)])
 
 
 @dataclass(frozen=True)
@@ -300,8 +301,8 @@ def _iterate(margin, squares, s, gaps, pole, first, cutoff, gap=GAP, max_steps=M
         lo, hi = low[rows], high[rows]
         bad = ~((step > lo) & (step < hi))
         middle = np.where(np.isinf(hi), lo * 1e3, np.where(lo > 0, np.sqrt(lo) * np.sqrt(hi), hi * 1e-3))
-        step = np.where(bad, middle, step)
-        done |= (np.abs(step - z) <= 4e-16 * z) | ~np.isfinite(step) | (step > end)
+        step = np.minimum(np.where(bad, middle, step), end)
+        done |= (np.abs(step - z) <= 4e-16 * z) | ~np.isfinite(step)
         s[rows] = np.where(done, z, step)
         if done.any():
             keep = ~done

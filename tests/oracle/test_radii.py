@@ -88,7 +88,10 @@ def test_random_mixtures_agree_with_60_digits_and_certify_less_when_ill_conditio
 def test_radii_in_input_space_are_the_exact_ones_through_scaler_and_pca(seed, whiten, covariance_type):
     rng = np.random.default_rng(seed)
     d_in, d = 5, int(rng.integers(1, 5))
-    X = rng.standard_normal((90, d_in)) @ rng.standard_normal((d_in, d_in)) + rng.standard_normal((3, d_in))[np.arange(90) % 3] * 2
+    X = (
+        rng.standard_normal((90, d_in)) @ rng.standard_normal((d_in, d_in))
+        + rng.standard_normal((3, d_in))[np.arange(90) % 3] * 2
+    )
     model = make_pipeline(StandardScaler(), PCA(d, whiten=whiten), CertifiedGMMClassifier(covariance_type=covariance_type))
     model.fit(X, np.arange(90) % 3)
     scaler, pca, gmm = model[0], model[1], model[2]

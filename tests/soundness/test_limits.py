@@ -35,7 +35,9 @@ def test_one_dimension_is_the_distance_to_the_nearest_root():
 
 def test_a_tie_has_radius_zero():
     for covariances in (np.eye(2), np.array([np.eye(2), np.eye(2)]), np.array([1.0, 1.0])):
-        model = make([[-1.0, 0.0], [1.0, 0.0]], covariances, covariance_type={2: "tied", 3: "full", 1: "spherical"}[np.ndim(covariances)])
+        model = make(
+            [[-1.0, 0.0], [1.0, 0.0]], covariances, covariance_type={2: "tied", 3: "full", 1: "spherical"}[np.ndim(covariances)]
+        )
         certificate = model.certify([[0.0, 0.0], [0.0, 5.0]])
         assert (certificate.radius == 0).all()
 

@@ -1,0 +1,342 @@
+"""certify(): spaces, norms and methods of pipelines; what it refuses; the certificate itself."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.datasets import load_iris, load_wine
+from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestCentroid
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+import skcert
+from skcert import Certifier, CertifiedGMMClassifier, LipschitzStep, PretrainedEmbedder, Uncertifiable, certify
+from skcert._certificate import round_down
+
+X, Y = load_wine(return_X_y=True)
+FRAME = load_wine(as_frame=True).data
+
+MODELS = {
+    "tied": CertifiedGMMClassifier(),
+    "robust": CertifiedGMMClassifier(target_radius=0.5),
+    "full": CertifiedGMMClassifier(covariance_type="full"),
+    "diag": CertifiedGMMClassifier(covariance_type="diag"),
+    "spherical": CertifiedGMMClassifier(covariance_type="spherical"),
+    "logistic": LogisticRegression(C=0.1, max_iter=10_000),
+    "centroid": NearestCentroid(),
+    "centroid, priors": NearestCentroid(priors="empirical"),
+}
+CHAINS = {
+    "bare": [],
+    "scaler": [StandardScaler()],
+    "pca": [PCA(5)],
+    "scaler, pca": [StandardScaler(), PCA(5)],
+    "scaler, whitened pca": [StandardScaler(), PCA(5, whiten=True)],
+    "half scalers, pca, scaler": [StandardScaler(with_mean=False), StandardScaler(with_std=False), PCA(4), StandardScaler()],
+}
+
+
+def pipeline(chain, model):
+    from sklearn.base import clone
+
+    return make_pipeline(*(clone(step) for step in CHAINS[chain]), clone(MODELS[model]))
+
+
+@pytest.mark.parametrize("norm", [2, 1, np.inf])
+@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("model", MODELS)
+def test_what_is_certified_in_input_space_holds_in_input_space(model, chain, norm):
+    pipe = pipeline(chain, model).fit(X, Y)
+    points = X[::6]
+    if norm != 2 and model in ("full", "diag", "spherical"):
+        with pytest.raises(ValueError, match="only norm=2"):
+            certify(pipe, points, norm=norm)
+        return
+    certificate = certify(pipe, points, norm=norm, return_attack=True)
+    assert (certificate.prediction == pipe.predict(points)).all()
+    positive = certificate.radius > 0
+    assert positive.all()
+    # the attack changes the class, inside 1e-6 of the radius ...
+    assert (pipe.predict(certificate.attack) != certificate.prediction).all()
+    assert (certificate.attack_radius <= certificate.radius * (1 + 1e-6)).all()
+    # ... and nothing shorter does: along the attack, towards every other point, at random
+    rng = np.random.default_rng(0)
+    moves = [certificate.attack - points, *(other - points for other in X[::25]), *rng.standard_normal((10, *points.shape))]
+    scale = X.std(axis=0)
+    moves += [move * scale for move in rng.standard_normal((10, *points.shape))]
+    for move in moves:
+        length = np.linalg.norm(move, ord=norm, axis=1)
+        keep = length > 0
+        step = move[keep] * (certificate.radius[keep] * (1 - 1e-9) / length[keep])[:, None]
+        assert (pipe.predict(points[keep] + step) == certificate.prediction[keep]).all()
+
+
+@pytest.mark.parametrize("method", ["exact", "pairwise", "paper"])
+def test_every_method_is_sound_through_a_pipeline(method):
+    pipe = pipeline("scaler, pca", "full").fit(X, Y)
+    exact = certify(pipe, X)
+    other = certify(pipe, X, method=method)
+    assert (other.radius <= exact.radius * (1 + 1e-9)).all() and other.method == method
+    assert np.median(other.radius / exact.radius) > {"exact": 0.999, "pairwise": 0.4, "paper": 0.2}[method]
+
+
+def test_spaces_are_the_input_a_step_or_the_latents():
+    pipe = pipeline("scaler, pca", "full").fit(X, Y)
+    scaled = pipe[:1].transform(X)
+    latents = pipe[:2].transform(X)
+    np.testing.assert_allclose(certify(pipe, X, space="standardscaler").radius, certify(pipe[1:], scaled).radius, rtol=1e-9)
+    inner = certify(pipe, X, space="pca")
+    np.testing.assert_allclose(inner.radius, pipe[-1].certify(latents).radius, rtol=1e-9)
+    np.testing.assert_allclose(certify(pipe, X, space="latents").radius, inner.radius, rtol=1e-12)
+    assert inner.space == "pca" and certify(pipe, X).space == "input"
+    moved = certify(pipe, X, space="pca", return_attack=True).attack
+    assert moved.shape == latents.shape and (pipe[-1].predict(moved) != inner.prediction).all()
+
+
+def test_a_lipschitz_constant_divides_the_radius_and_the_chain_before_it_multiplies():
+    rng = np.random.default_rng(0)
+    A = np.linalg.qr(rng.standard_normal((13, 13)))[0][:, :6] * 0.5
+    embed = PretrainedEmbedder(lambda batch: batch @ A, lipschitz=0.5, progress=False)
+    pipe = make_pipeline(StandardScaler(), embed, PCA(4), CertifiedGMMClassifier(covariance_type="full")).fit(X, Y)
+    after = certify(pipe, X, space="pretrainedembedder")
+    middle = certify(pipe, X, space="standardscaler")
+    np.testing.assert_allclose(middle.radius, after.radius / 0.5, rtol=1e-9)
+    outer = certify(pipe, X)
+    np.testing.assert_allclose(outer.radius, middle.radius * pipe[0].scale_.min(), rtol=1e-9)
+    assert np.isinf(outer.attack_radius).all()
+    with pytest.raises(ValueError, match="No attack can be constructed"):
+        certify(pipe, X, return_attack=True)
+    with pytest.raises(ValueError, match="norm=2"):
+        certify(pipe, X, norm=1)
+    with pytest.raises(ValueError, match="feature_scale cannot pass"):
+        certify(pipe, X, feature_scale=np.ones(13))
+
+
+def test_a_step_without_a_bound_is_refused_by_name_with_the_remedies():
+    embed = PretrainedEmbedder(np.tanh, progress=False)
+    pipe = Pipeline([("encoder", embed), ("clf", CertifiedGMMClassifier())]).fit(X, Y)
+    with pytest.raises(Uncertifiable, match=r"'encoder' cannot be certified.*lipschitz=.*space='encoder'"):
+        certify(pipe, X)
+    assert (certify(pipe, X, space="encoder").radius > 0).all()
+    pipe = make_pipeline(FunctionTransformer(np.log1p), CertifiedGMMClassifier()).fit(X, Y)
+    with pytest.raises(Uncertifiable, match="'functiontransformer'.*register_perturbation"):
+        certify(pipe, X)
+    with pytest.raises(Uncertifiable, match="RandomForestClassifier.*register_discriminant"):
+        certify(RandomForestClassifier(5).fit(X, Y), X)
+
+
+class LogScaler(StandardScaler):
+    def transform(self, X, copy=None):
+        return np.log1p(np.abs(super().transform(X)))
+
+
+class FittedDifferently(StandardScaler):
+    def fit(self, X, y=None):
+        return super().fit(np.asarray(X) * 2, y)
+
+
+class Contrary(CertifiedGMMClassifier):
+    def predict(self, X):
+        return super().predict(X)[::-1]
+
+
+def test_a_subclass_is_covered_only_as_long_as_it_overrides_nothing_but_fitting():
+    with pytest.raises(Uncertifiable, match="LogScaler is a StandardScaler that overrides transform"):
+        certify(make_pipeline(LogScaler(), CertifiedGMMClassifier()).fit(X, Y), X)
+    with pytest.raises(Uncertifiable, match="Contrary is a CertifiedGMMClassifier that overrides predict"):
+        certify(Contrary().fit(X, Y), X)
+    assert (certify(make_pipeline(FittedDifferently(), CertifiedGMMClassifier()).fit(X, Y), X).radius > 0).all()
+
+
+def test_a_step_or_model_that_does_not_behave_as_its_parameters_say_is_an_error_not_a_radius():
+    pipe = pipeline("scaler", "tied").fit(X, Y)
+    pipe[0].transform = lambda X: (X - X.mean(axis=0)) ** 2
+    with pytest.raises(ValueError, match="'standardscaler'.*does not transform these points"):
+        certify(pipe, X)
+    model = LogisticRegression(max_iter=5000).fit(X / X.std(axis=0), Y)
+    model.predict = lambda X: np.zeros(len(X), dtype=int)
+    with pytest.raises(ValueError, match="decides otherwise than its fitted parameters"):
+        certify(model, X / X.std(axis=0))
+    gmm = pipeline("bare", "tied").fit(X, Y)
+    certifier = Certifier(gmm)
+    gmm[-1].fit(X, (Y + 1) % 3)
+    with pytest.raises(ValueError, match="decides otherwise"):
+        certifier.certify(X)
+
+
+class Halve(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return np.sin(X) / 2
+
+
+def test_a_registered_step_is_certified_and_not_before():
+    pipe = make_pipeline(StandardScaler(), Halve(), CertifiedGMMClassifier()).fit(X, Y)
+    with pytest.raises(Uncertifiable, match="Halve"):
+        certify(pipe, X)
+    skcert.register_perturbation(Halve, lambda step: LipschitzStep(0.5))
+    certificate = certify(pipe, X, space="standardscaler")
+    np.testing.assert_allclose(certificate.radius, certify(pipe, X, space="latents").radius / 0.5, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        (dict(norm=3), "norm must be 1, 2 or numpy.inf"),
+        (dict(norm="l2"), "norm must be"),
+        (dict(norm=True), "norm must be"),
+        (dict(method="best"), "method must be one of"),
+        (dict(method="paper", norm=1), "l2 formula"),
+        (dict(space="pixels"), r"space must be 'input', 'latents' or the name of a step \(standardscaler\)"),
+        (dict(feature_scale=[1.0]), r"shape \(13,\)"),
+        (dict(feature_scale=-np.ones(13)), "not negative"),
+        (dict(feature_scale={"color": 1.0}), "columns that do not exist"),
+    ],
+)
+def test_bad_requests_are_refused_in_words(kwargs, message):
+    pipe = pipeline("scaler", "tied").fit(X, Y)
+    with pytest.raises(ValueError, match=message):
+        certify(pipe, X, **kwargs)
+
+
+@pytest.mark.parametrize("model", ["tied", "full", "logistic"])
+@pytest.mark.parametrize(
+    "points, error, message",
+    [
+        (X[:, :5], ValueError, "5 features"),
+        (np.full((2, 13), np.nan), ValueError, "NaN"),
+        (np.full((2, 13), np.inf), ValueError, "infinity"),
+        (X[0], ValueError, "2D array"),
+        (X[:0], ValueError, "0 sample"),
+    ],
+)
+def test_bad_points_are_refused_in_scikit_learns_words(model, points, error, message):
+    for chain in ("bare", "scaler"):
+        pipe = pipeline(chain, model).fit(X, Y)
+        with pytest.raises(error, match=message):
+            certify(pipe if chain == "scaler" else pipe[-1], points)
+
+
+def test_unfitted_and_sparse_are_refused():
+    from scipy.sparse import csr_array
+
+    for estimator in (CertifiedGMMClassifier(), make_pipeline(StandardScaler(), CertifiedGMMClassifier())):
+        with pytest.raises(NotFittedError):
+            certify(estimator, X)
+    with pytest.raises(TypeError, match="toarray"):
+        certify(pipeline("bare", "tied").fit(X, Y), csr_array(X))
+    with pytest.raises(ValueError, match="one certificate"):
+        CertifiedGMMClassifier(decision="nearest-ellipsoid").fit(X, Y).certify(X, method="exact")
+
+
+def test_nearest_centroid_with_another_metric_is_refused():
+    with pytest.raises(Uncertifiable, match="manhattan"):
+        certify(NearestCentroid(metric="manhattan").fit(X, Y), X)
+
+
+def test_two_class_logistic_regression_and_centroids_are_exact():
+    two = Y < 2
+    for model in (LogisticRegression(max_iter=10_000), NearestCentroid()):
+        model.fit(X[two], Y[two])
+        certificate = certify(model, X[two], return_attack=True)
+        assert (model.predict(certificate.attack) == 1 - certificate.prediction).all()
+        assert (certificate.runner_up == 1 - certificate.prediction).all()
+    logistic = LogisticRegression(max_iter=10_000).fit(X[two], Y[two])
+    expected = np.abs(logistic.decision_function(X[two])) / np.linalg.norm(logistic.coef_)
+    np.testing.assert_allclose(certify(logistic, X[two]).radius, expected, rtol=1e-9)
+
+
+def test_frames_go_in_and_attacks_come_back_with_their_columns_and_index():
+    pipe = pipeline("scaler, pca", "full").set_output(transform="pandas").fit(FRAME, Y)
+    rows = FRAME.iloc[5:15]
+    certificate = certify(pipe, rows, return_attack=True, feature_scale={"alcohol": 0.0, "proline": 100.0})
+    assert isinstance(certificate.attack, pd.DataFrame)
+    assert (certificate.attack.columns == FRAME.columns).all() and (certificate.attack.index == rows.index).all()
+    assert (certificate.attack["alcohol"] == rows["alcohol"]).all()
+    assert (pipe.predict(certificate.attack) != certificate.prediction).all()
+    single = certify(pipe, rows.astype(np.float32), return_attack=True)
+    assert (single.attack.dtypes == np.float32).all()
+
+
+def test_a_certifier_remembers_what_it_computed():
+    model = CertifiedGMMClassifier(covariance_type="full").fit(X / X.std(axis=0), Y)
+    certifier = Certifier(model)
+    assert certifier.nbytes == 0
+    first = certifier.certify(X / X.std(axis=0))
+    assert certifier.nbytes == 3 * 13 * 13 * 8
+    np.testing.assert_array_equal(certifier.certify(X / X.std(axis=0)).radius, first.radius)
+
+
+def test_a_small_budget_changes_memory_and_not_radii(monkeypatch):
+    from skcert import boundaries
+
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((6, 5, 5))
+    model = CertifiedGMMClassifier.from_parameters(3 * rng.standard_normal((6, 5)), A @ np.swapaxes(A, 1, 2) + 0.3 * np.eye(5))
+    Z = 3 * rng.standard_normal((100, 5))
+    plenty = Certifier(model).certify(Z)
+    monkeypatch.setattr(boundaries, "PAIR_BUDGET", 3 * 25 * 8)
+    certifier = Certifier(model)
+    np.testing.assert_allclose(certifier.certify(Z, method="exact").radius, plenty.radius, rtol=1e-9)
+    assert certifier.nbytes <= 3 * 25 * 8
+
+
+def test_weyls_bound_replaces_eigenvalues_of_pairs_when_there_are_many(monkeypatch):
+    from skcert import boundaries
+
+    model = pipeline("scaler", "full").fit(X, Y)
+    exact, tight = certify(model, X), certify(model, X, method="pairwise")
+    monkeypatch.setattr(boundaries, "PAIR_EIGENVALUES", 0)
+    weyl = certify(model, X, method="pairwise")
+    assert (weyl.radius <= tight.radius * (1 + 1e-12)).all() and (weyl.radius < tight.radius * 0.999).any()
+    assert (tight.radius <= exact.radius * (1 + 1e-12)).all() and (exact.radius <= weyl.attack_radius).all()
+
+
+# -- the certificate -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate():
+    points, labels = load_iris(return_X_y=True)
+    return CertifiedGMMClassifier().fit(points, labels).certify(points), labels
+
+
+def test_certified_accuracy_counts_right_and_robust_points(certificate):
+    cert, y = certificate
+    right = cert.prediction == y
+    radii = np.array([0.0, 0.1, cert.radius[3], 2.0, np.inf])
+    expected = [(right & (cert.radius >= r)).mean() for r in radii]
+    np.testing.assert_array_equal(cert.certified_accuracy(y, radii), expected)
+    assert cert.certified_accuracy(y, 0) == right.mean()
+    assert cert.certified_accuracy(y, cert.radius[3]) > cert.certified_accuracy(y, np.nextafter(cert.radius[3], 9))
+    np.testing.assert_array_equal(cert.robust_at(0.3), cert.radius >= 0.3)
+    with pytest.raises(ValueError, match="positive"):
+        cert.robust_at(0)
+    with pytest.raises(ValueError, match="one label per certified point"):
+        cert.certified_accuracy(y[:3], 0.1)
+    with pytest.raises(ValueError, match="numbers >= 0"):
+        cert.certified_accuracy(y, [np.nan])
+
+
+def test_a_certificate_is_frozen_and_shows_itself(certificate):
+    cert, _ = certificate
+    with pytest.raises(AttributeError):
+        cert.radius = np.zeros(3)
+    assert list(cert.to_frame().columns) == ["prediction", "radius", "runner_up", "attack_radius"]
+    assert "l2 in 'input'" in repr(cert) and "deterministic" in repr(cert) and "<table" in cert._repr_html_()
+    assert len(cert) == 150
+
+
+@pytest.mark.parametrize(
+    "value", [0.1, 0.3, 1 / 3, 2 / 3, 0.99999, 9.99999, 123456.789, 1e-9 / 3, 1e7 / 3, 5e-324, 1e300, 4.9999999999]
+)
+def test_printed_radii_are_rounded_down(value):
+    shown = float(round_down(value))
+    assert value * 0.998 <= shown <= value or value == 5e-324
+    assert round_down(np.inf) == "inf" and round_down(0.0) == "0"
