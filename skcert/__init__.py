@@ -1,5 +1,6 @@
 """skcert: certified robustness of Gaussian-mixture classifiers, and of the scikit-learn pipelines around them."""
 
+from skcert import datasets, metrics, plotting
 from skcert._certificate import Certificate
 from skcert._certify import Certifier, certify
 from skcert._embedder import PretrainedEmbedder
@@ -18,6 +19,9 @@ __all__ = [
     "PretrainedEmbedder",
     "Uncertifiable",
     "certify",
+    "datasets",
+    "metrics",
+    "plotting",
     "register_discriminant",
     "register_perturbation",
 ]

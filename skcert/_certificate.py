@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,14 @@ def round_down(value: float, digits: int = 4) -> str:
         shorter = float(np.nextafter(value * (1 - 10.0 ** (1 - digits)), 0))
         return f"{shorter:.{digits - 1}e}" if float(f"{shorter:.{digits - 1}e}") <= value else repr(value)
     return repr(value)
+
+
+def _is_text(labels: np.ndarray) -> bool:
+    return labels.dtype.kind in "USTO" and isinstance(labels[0], str)
+
+
+def _is_number(labels: np.ndarray) -> bool:
+    return labels.dtype.kind in "biuf"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -66,6 +75,10 @@ class Certificate:
     confidence: float
     method: str
 
+    def __post_init__(self) -> None:
+        if np.isnan(self.radius).any():
+            raise ValueError("A radius is NaN: what is not known must be certified at 0.")
+
     def __len__(self) -> int:
         return len(self.radius)
 
@@ -89,14 +102,27 @@ class Certificate:
         -------
         accuracy : ndarray of the shape of ``radii``
         """
-        y = np.asarray(y)
-        if y.shape != self.prediction.shape:
-            raise ValueError(f"y must have one label per certified point, shape {self.prediction.shape}, got {y.shape}.")
+        y = self.check_labels(y)
         radii = np.asarray(radii, dtype=float)
         if np.isnan(radii).any() or (radii < 0).any():
             raise ValueError(f"radii must be numbers >= 0, got {radii!r}.")
         right = np.sort(self.radius[self.prediction == y])
         return (len(right) - np.searchsorted(right, radii, side="left")) / len(y)
+
+    def check_labels(self, y) -> np.ndarray:
+        """``y`` as an array that can be compared with the predictions, or ValueError."""
+        if not len(self):
+            raise ValueError("This certificate has no points: there is nothing to score.")
+        y, prediction = column_or_1d(y), self.prediction
+        assert_all_finite(y, input_name="y")
+        if y.shape != prediction.shape:
+            raise ValueError(f"y must have one label per certified point, shape {prediction.shape}, got {y.shape}.")
+        if (_is_text(y) and _is_number(prediction)) or (_is_number(y) and _is_text(prediction)):
+            raise ValueError(
+                f"y must hold labels of the type of the predictions, {prediction.dtype}, got {y.dtype}: text and numbers are "
+                "never equal. Convert y."
+            )
+        return y
 
     def to_frame(self) -> pd.DataFrame:
         """A DataFrame with prediction, radius, runner_up and attack_radius, one row per point."""

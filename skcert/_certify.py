@@ -143,14 +143,15 @@ class Certifier:
         if isinstance(self._discriminant, NearestEllipsoid):
             if method != "auto":
                 raise ValueError(
-                    f'decision="nearest-ellipsoid" has one certificate, half the lead in distance: use method="auto", got {method!r}.'
+                    'decision="nearest-ellipsoid" has one certificate, half the lead in distance: use method="auto", '
+                    f"got {method!r}."
                 )
         elif norm != 2 and method == "paper":
             raise ValueError(f'method="paper" is an l2 formula: use norm=2 or method="exact", got norm={norm!r}.')
         if norm != 2 and not isinstance(self._discriminant, Affine):
             raise ValueError(
-                f"norm={norm!r} needs linear boundaries (covariance_type='tied', LogisticRegression, NearestCentroid); with one "
-                "covariance per class only norm=2 is available."
+                f"norm={norm!r} needs linear boundaries (covariance_type='tied', LogisticRegression, NearestCentroid); with "
+                "one covariance per class only norm=2 is available."
             )
         return method
 
@@ -219,6 +220,7 @@ class Certifier:
                 factor = float(grow(factor * (c.constant if isinstance(c, LipschitzStep) else c.size)))
         fold = None
         for c in carriers[begin - start :]:
+            assert isinstance(c, AffineStep)  # begin lies after the last Lipschitz step
             fold = c if fold is None else fold.then(c)
         points = latents if fold is None else _numbers(outputs[begin])
         for position, c in enumerate(carriers, start):
@@ -286,8 +288,8 @@ class Certifier:
         if not (short <= (1e-3 if single else 1e-9) * size).all():
             raise ValueError(
                 f"{type(self._model).__name__}.predict decides otherwise than its fitted parameters say on {len(differ)} of "
-                f"{len(ours)} points (row {differ[short.argmax()]} first by margin). Was it changed or overridden? Register its "
-                "rule with skcert.register_discriminant."
+                f"{len(ours)} points (row {differ[short.argmax()]} first by margin). Was it changed or overridden? Register "
+                "its rule with skcert.register_discriminant."
             )
         radius = radius.copy()
         radius[differ] = 0.0

@@ -142,6 +142,14 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
     ((3,), 'deterministic')
     """
 
+    classes_: np.ndarray
+    means_: np.ndarray
+    covariances_: np.ndarray
+    precisions_: np.ndarray
+    priors_: np.ndarray
+    shrinkage_: float | np.ndarray
+    _discriminant: Affine | Quadratic | NearestEllipsoid
+
     def __init__(
         self,
         *,
@@ -328,14 +336,14 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
                 f"n_components={self.n_components!r} is not available: only n_components=1, one Gaussian per class, is."
             )
         s = self.shrinkage
-        number = isinstance(s, Real) and not isinstance(s, bool) and 0 <= s <= 1
+        number = isinstance(s, Real) and not isinstance(s, bool) and 0 <= float(s) <= 1
         if not (s is None or number or (isinstance(s, str) and s in ("auto", "oas"))):
             raise ValueError(f'shrinkage must be "auto", "oas", a float in [0, 1] or None, got {s!r}.')
-        if not (isinstance(self.reg_covar, Real) and 0 <= self.reg_covar < np.inf):
+        if not (isinstance(self.reg_covar, Real) and 0 <= float(self.reg_covar) < np.inf):
             raise ValueError(f"reg_covar must be a finite number >= 0, got {self.reg_covar!r}.")
         r = self.target_radius
         if r is not None:
-            if not (isinstance(r, Real) and 0 < r < np.inf):
+            if not (isinstance(r, Real) and 0 < float(r) < np.inf):
                 raise ValueError(f"target_radius must be a positive finite l2 radius or None, got {r!r}.")
             if self.covariance_type != "tied" or self.decision != "bayes":
                 raise ValueError(
@@ -400,7 +408,6 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
             self.precisions_ = self.precisions_[:, 0].copy()
         self._log_dets = np.array([inverse.log_det for inverse in inverses])
         log_priors = _log(self.priors_)
-        self._discriminant: Affine | Quadratic | NearestEllipsoid
         if self.decision == "nearest-ellipsoid":
             self.ellipsoid_radius_ = float(np.sqrt(chi2.ppf(ELLIPSOID_MASS, d)))
             bounds = np.full(K, self.ellipsoid_radius_**2)
@@ -501,7 +508,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         y : ndarray of shape (n_samples,)
         """
         check_is_fitted(self, "_discriminant")
-        if not (isinstance(n_samples, Integral) and n_samples >= 1):
+        if not (isinstance(n_samples, Integral) and int(n_samples) >= 1):
             raise ValueError(f"n_samples must be an integer >= 1, got {n_samples!r}.")
         rng = check_random_state(self.random_state)
         K, d = self.means_.shape

@@ -177,9 +177,9 @@ class _Pair:
     """
 
     basis: quadric.Eigenbasis
-    spectra: tuple[quadric.Spectrum, quadric.Spectrum]
-    shifts: tuple[np.ndarray, np.ndarray]
-    shift_errors: tuple[float, float]
+    spectra: list[quadric.Spectrum]
+    shifts: list[np.ndarray]
+    shift_errors: list[float]
     size: float  # of P_j - P_i, Frobenius
     doubt: float  # spectral error of P_j - P_i
 
@@ -280,8 +280,8 @@ class QuadraticBoundary:
                 shift, lost = turned[0], lost + float(turn_error[0])
             shifts.append(shift)
             errors.append(grow(lost))
-        spectra = tuple(quadric.Spectrum.of(v - basis.error) for v in (basis.values, basis.negated))
-        made = _Pair(basis, spectra, tuple(shifts), tuple(errors), fro(W), doubt)
+        spectra = [quadric.Spectrum.of(v - basis.error) for v in (basis.values, basis.negated)]
+        made = _Pair(basis, spectra, shifts, errors, fro(W), doubt)
         while self._pairs and self.nbytes + made.nbytes > self.budget:
             self._pairs.popitem(last=False)
         self._pairs[i, j] = made

@@ -92,7 +92,7 @@ def make_gaussian_mixture(
     priors=None,
     random_state=None,
 ) -> Bunch:
-    """Points of a random Gaussian mixture, one component per class, with the mixture itself.
+    """Draw points of a random Gaussian mixture, one component per class, and return them with the mixture.
 
     The unit of length is the standard deviation of a class, as the root of its mean variance: ``tr(S_k) / d`` is 1 for every
     class (on average over the classes for "spherical").
@@ -175,7 +175,7 @@ def make_gaussian_mixture(
 
 
 def make_circle_mixture(n_samples=1000, *, n_classes=5, circle_radius=4.0, variances=(1.0, 1.0), random_state=None) -> Bunch:
-    """Points of the two-dimensional mixture of the paper's synthetic experiments, with the mixture itself.
+    """Draw points of the two-dimensional mixture of the paper's synthetic experiments, and return them with the mixture.
 
     Class k has prior 1/K, mean ``R (cos(2 pi k / K), sin(2 pi k / K))`` and the principal variances ``variances``
     (theory 6; [1]_, figures 2 and 4 to 7).

@@ -149,8 +149,7 @@ class Quadratic:
         d, P = self.n_features, self.precisions[k]
         lengths, slopes = row_norms(x), row_norms(y)
         if self.diagonal:
-            absolute = np.einsum("nd,nd->n", np.abs(x), np.abs(y))
-            spread, size = absolute, np.zeros(1)
+            spread, size = np.einsum("nd,nd->n", np.abs(x), np.abs(y)), 0.0
         else:
             # |x|'|P||x| <= ||x|| sum_k |x_k| ||P_k||
             rows = row_norms(P)

@@ -14,6 +14,9 @@ from scipy import linalg, sparse
 from skcert.discriminants import batches
 from skcert.geometry.rounding import UNIT, fro, gamma, grow, inverse_defect
 
+#: bytes of points summed at a time: what stays near the processor
+BATCH = 4 * 2**20
+
 # -- moments ---------------------------------------------------------------------------------------------------------
 
 
@@ -50,15 +53,19 @@ class Moments:
         K, d = shift.shape
         first, third, fourth = np.zeros((K, d)), np.zeros((K, d)), np.zeros(K)
         second = np.zeros((d, d) if pooled else (K, d, d))
-        for rows in batches(len(X), 32 * d, 64 * 2**20):
-            label, weight = codes[rows], weights[rows]
-            x = X[rows] - shift[label]
+        order = None if pooled else np.argsort(codes, kind="stable")  # long runs of one class make large products
+        for rows in batches(len(X), 8 * d, BATCH):
+            at = rows if order is None else order[rows]
+            label, weight = codes[at], weights[at]
+            x = shift[label]
+            np.subtract(X[at], x, out=x)
             sums = _indicator(label, weight, K)
             square = np.einsum("nd,nd->n", x, x)
             first += sums @ x
             fourth += sums @ square**2
             third += _indicator(label, weight * square, K) @ x
-            x *= np.sqrt(weight)[:, None]
+            if (weight != 1).any():
+                x *= np.sqrt(weight)[:, None]
             if pooled:
                 second += x.T @ x
                 continue
@@ -124,14 +131,16 @@ class Moments:
 def class_means(X, codes, weights, n_classes: int) -> np.ndarray:
     """Weighted mean of each class, shape (K, d); 0 for a class without points."""
     total = np.zeros((n_classes, X.shape[1]))
-    for rows in batches(len(X), 16 * X.shape[1], 64 * 2**20):
+    for rows in batches(len(X), 8 * X.shape[1], BATCH):
         total += _indicator(codes[rows], weights[rows], n_classes) @ np.asarray(X[rows], dtype=float)
     count = np.bincount(codes, weights, minlength=n_classes)
     return total / np.where(count > 0, count, 1)[:, None]
 
 
 def _indicator(codes, weights, n_classes):
-    """Sparse (K, n) matrix that sums rows by class."""
+    """(K, n) matrix that sums rows by class, dense where that is faster."""
+    if n_classes <= 32:
+        return np.where(codes == np.arange(n_classes)[:, None], weights, 0.0)
     return sparse.csr_array((weights, (codes, np.arange(len(codes)))), shape=(n_classes, len(codes)))
 
 

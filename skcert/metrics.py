@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils import assert_all_finite, column_or_1d
+from sklearn.utils import column_or_1d
 
 from skcert._certificate import Certificate
 from skcert._certify import METHODS, certify
@@ -26,29 +26,12 @@ __all__ = [
 
 
 def check_labels(y, certificate: Certificate) -> np.ndarray:
-    """True labels that can be compared with the predictions; their number is checked by the certificate itself."""
+    """True labels as the certificate compares them with its predictions."""
     if not isinstance(certificate, Certificate):
         raise TypeError(
             f"certificate must be a skcert.Certificate, got {type(certificate).__name__}: pass what skcert.certify returns."
         )
-    if not len(certificate):
-        raise ValueError("certificate has no points: there is nothing to score.")
-    y, prediction = column_or_1d(y), certificate.prediction
-    assert_all_finite(y, input_name="y")
-    if (_is_text(y) and _is_number(prediction)) or (_is_number(y) and _is_text(prediction)):
-        raise ValueError(
-            f"y must hold labels of the type of the predictions, {prediction.dtype}, got {y.dtype}: text and numbers are never "
-            "equal. Convert y."
-        )
-    return y
-
-
-def _is_text(labels: np.ndarray) -> bool:
-    return labels.dtype.kind in "USTO" and len(labels) > 0 and isinstance(labels[0], str)
-
-
-def _is_number(labels: np.ndarray) -> bool:
-    return labels.dtype.kind in "biuf"
+    return certificate.check_labels(y)
 
 
 def _check_radius(radius) -> float:

@@ -7,19 +7,18 @@ A perturbation is an l_p ball, ``||u||_p < r``. An :class:`AffineStep` carries i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
+from skcert.geometry.affine import DUAL_ORDER
 from skcert.geometry.rounding import UNIT, fro, gamma, grow, orthogonality_defect, row_norms
-
-#: norm p of the perturbation -> order of the dual norm, 1/p + 1/q = 1
-DUAL_ORDER: dict[float, float] = {1: np.inf, 2: 2, np.inf: 1}
 
 
 def check_norm(norm: float) -> float:
     """Return ``norm`` as 1, 2 or ``numpy.inf``, or raise ValueError."""
-    if isinstance(norm, (int, float)) and not isinstance(norm, bool) and norm in DUAL_ORDER:
-        return norm
+    if isinstance(norm, Real) and not isinstance(norm, bool) and norm in DUAL_ORDER:
+        return float(norm)
     raise ValueError(f"norm must be 1, 2 or numpy.inf (the l_p norm of the perturbation), got {norm!r}.")
 
 

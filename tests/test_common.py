@@ -6,7 +6,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skcert import CertifiedGMMClassifier, PretrainedEmbedder
 
-
 PARTIAL = "partial_fit is an error with target_radius, which needs all training points at once"
 ONE_POINT = "this check gives a class a single distinct point: no covariance of its own, an error by design"
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from skcert.geometry.rounding import gamma
-from skcert.perturbations import DUAL_ORDER
+
+#: norm p of the perturbation -> order of the dual norm, 1/p + 1/q = 1
+DUAL_ORDER: dict[float, float] = {1: np.inf, 2: 2, np.inf: 1}
 
 
 def dual_norms(slopes: np.ndarray, norm: float) -> np.ndarray:

@@ -258,11 +258,12 @@ def _sums(squares: np.ndarray, s: np.ndarray, gaps: np.ndarray) -> tuple[np.ndar
     return t0, t1, np.einsum("nd,nd->n", weighted, inverse)
 
 
-def _iterate(margin, squares, s, gaps, pole, first, cutoff, gap=GAP, max_steps=MAX_STEPS):
+def _iterate(margin, squares, s, gaps, pole, first, cutoff=None, rough=0.0, max_steps=MAX_STEPS):
     """Newton on log(psi) against log(s), psi = m - dual' = s (T0 + (1 + a s) T1), inside a bracket.
 
     psi is the power s^1 for a flat boundary and s^2 near the pole, where the logarithms are straight lines: the same few
-    steps serve both. Rows stop at a relative primal-dual gap, or when their dual passes the cutoff.
+    steps serve both. Rows stop at a relative primal-dual gap, or when their dual passes the cutoff; with ``rough`` once psi is
+    that close to m.
     """
     n = len(s)
     s = s.copy()
@@ -271,8 +272,8 @@ def _iterate(margin, squares, s, gaps, pole, first, cutoff, gap=GAP, max_steps=M
     nearest = gaps[gaps > 0].min(initial=np.inf)
     end = 1e18 / max(pole, nearest if np.isfinite(nearest) else 0.0, 1e-280)
     out = [np.zeros(n), np.zeros(n), np.zeros(n)]
-    rows = np.flatnonzero((margin > 0) & (squares.max(axis=1, initial=0) > 0))
-    idle = np.setdiff1d(np.arange(n), rows, assume_unique=True)
+    open_ = (margin > 0) & (squares.max(axis=1, initial=0) > 0)
+    rows, idle = np.flatnonzero(open_), np.flatnonzero(~open_)
     if len(idle):  # h = 0: only the hard case can reach the boundary, and it does so at the pole
         s[idle] = 1e17 / pole if pole > 0 else 0.0
     dense = len(rows) == n
@@ -286,11 +287,13 @@ def _iterate(margin, squares, s, gaps, pole, first, cutoff, gap=GAP, max_steps=M
             store[rows] = value
         bent = 1 + pole * z
         psi = z * (t0 + bent * t1)
-        lower = np.maximum(z / bent * (m - z * t0), 0)
-        upper = _attack_length(m, first[rows], z, t0, t1, pole)[0]
-        done = upper <= (1 + gap) * np.sqrt(lower)
-        if cutoff is not None:
-            done |= lower > cutoff[rows] ** 2
+        if rough:
+            done = np.abs(psi - m) <= rough * m
+        else:
+            lower = np.maximum(z / bent * (m - z * t0), 0)
+            done = _attack_length(m, first[rows], z, t0, t1, pole)[0] <= (1 + GAP) * np.sqrt(lower)
+            if cutoff is not None:
+                done |= lower > cutoff[rows] ** 2
         below = psi < m
         low[rows] = np.where(below, z, low[rows])
         high[rows] = np.where(below, high[rows], z)
@@ -322,7 +325,7 @@ def _start(margin, squares, spectrum, cutoff):
         return s
     coarse = np.add.reduceat(squares, spectrum.starts, axis=1)
     first = np.sqrt(squares[:, 0])
-    return _iterate(margin, coarse, s, spectrum.coarse_gaps, spectrum.pole, first, None, gap=1e-6, max_steps=12)[0]
+    return _iterate(margin, coarse, s, spectrum.coarse_gaps, spectrum.pole, first, rough=1e-3, max_steps=12)[0]
 
 
 def _attack_length(m, first, s, t0, t1, pole):

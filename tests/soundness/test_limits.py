@@ -115,3 +115,19 @@ def test_strong_shrinkage_becomes_the_nearest_mean():
     theirs = NearestCentroid().fit(X, y)
     np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
     np.testing.assert_allclose(ours.certify(X).radius, certify(theirs, X).radius, rtol=1e-9)
+
+
+def test_distances_to_balls_give_half_the_lead_and_overlaps_tie():
+    model = CertifiedGMMClassifier(covariance_type="spherical", decision="nearest-ellipsoid", shrinkage=None, reg_covar=0)
+    X = np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    model.fit(np.vstack([X, X + [8.0, 0.0]]), np.repeat([0, 1], 4))  # two balls: centres 8 apart, variance 1/2
+    rho = model.ellipsoid_radius_ * np.sqrt(0.5)
+    Z = np.array([[-9.0, 0.0], [-1.0, 0.0], [rho + 0.5, 0.0], [0.0, 3.0], [2.0 * rho, 0.0]])
+    first, second = np.linalg.norm(Z, axis=1) - rho, np.linalg.norm(Z - [8.0, 0.0], axis=1) - rho
+    lead = np.where(first < 0, np.minimum(second, (second - first) / 2), (second - first) / 2)
+    certificate = model.certify(Z)
+    assert (certificate.prediction == 0).all() and (certificate.radius <= lead * (1 + 1e-15)).all()
+    np.testing.assert_allclose(certificate.radius, lead, rtol=1e-9)
+    # a ball inside another: points in both are a tie, whatever the depths
+    nested = model.fit(np.vstack([X, 4 * X]), np.repeat([0, 1], 4)).certify([[0.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
+    assert (nested.radius == 0).all()

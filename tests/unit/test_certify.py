@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import skcert
-from skcert import Certifier, CertifiedGMMClassifier, LipschitzStep, PretrainedEmbedder, Uncertifiable, certify
+from skcert import CertifiedGMMClassifier, Certifier, LipschitzStep, PretrainedEmbedder, Uncertifiable, certify
 from skcert._certificate import round_down
 
 X, Y = load_wine(return_X_y=True)

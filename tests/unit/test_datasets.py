@@ -77,6 +77,12 @@ def test_the_classes_of_a_full_mixture_have_different_covariances():
         assert np.abs(covariances[i] - covariances[j]).max() > 0.5
 
 
+def test_the_classes_of_a_diagonal_mixture_have_the_variances_in_different_order():
+    variances = make_gaussian_mixture(n_features=6, conditioning=10.0, covariance_type="diag", random_state=0).covariances
+    assert len(np.unique(variances, axis=0)) == 3
+    np.testing.assert_array_equal(np.sort(variances, axis=1), np.sort(variances[[0, 0, 0]], axis=1))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_sample_has_the_moments_of_the_mixture(kind):
     K, d, n = 3, 3, 60_000

@@ -250,8 +250,8 @@ def test_no_point_of_a_certified_ball_drawn_is_predicted_otherwise(mixture, tied
             if corners:
                 np.testing.assert_allclose(lengths, radius, rtol=1e-6)
                 assert len(np.unique(outline.round(6), axis=0)) == corners
-            np.testing.assert_allclose(lengths.max(), radius, rtol=5e-3)
-            inside = mixture.X[row] + rng.uniform(0, 0.99, (50, 1)) * (
+            np.testing.assert_allclose(lengths.max(), radius, rtol=0.02)  # a circle is drawn to the pixel
+            inside = mixture.X[row] + rng.uniform(0, 0.98, (50, 1)) * (
                 outline[rng.integers(len(outline), size=50)] - mixture.X[row]
             )
             assert (tied.predict(inside) == display.certificate.prediction[row]).all()

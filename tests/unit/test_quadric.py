@@ -54,11 +54,11 @@ def test_the_dual_is_a_lower_bound_wherever_the_iteration_stops(seed, kind, d):
     true_steps = quadric.MAX_STEPS
     try:
         for quadric_steps in (0, 1, 2):
-            quadric._iterate.__defaults__ = (quadric.GAP, quadric_steps)
+            quadric._iterate.__defaults__ = (None, 0.0, quadric_steps)
             early = quadric.distance(m, h, spectrum)
             assert (early.radius <= best.attack).all() and (early.attack >= best.radius).all()
     finally:
-        quadric._iterate.__defaults__ = (quadric.GAP, true_steps)
+        quadric._iterate.__defaults__ = (None, 0.0, true_steps)
 
 
 @settings(max_examples=60, deadline=None)

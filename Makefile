@@ -1,0 +1,36 @@
+# Every target makes the environment it needs, in .venv.
+PYTHON ?= python3
+BIN = .venv/bin
+DATA ?= ../shared/data
+
+.PHONY: demo test lint docs bench mutants clean
+
+demo: .venv/.demo
+	$(BIN)/python -m examples.demo
+
+test: .venv/.test
+	SKCERT_DATA=$(DATA) $(BIN)/python -m pytest -n auto --dist loadfile
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: .venv/.docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+bench: .venv/.test
+	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.ratios
+
+mutants: .venv/.test
+	$(BIN)/python -m tests.mutants
+
+clean:
+	rm -rf .venv docs/_build
+
+# .venv/.test installs the extra "test", and so on; "demo" and "test" run torch modules too.
+.venv/.%: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	touch $@

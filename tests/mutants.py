@@ -1,0 +1,101 @@
+"""One-line mistakes, each applied to a copy of the package, each of which the suite must notice: ``make mutants``.
+
+Run with names of mutants as arguments to try only those.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+#: name -> (file under skcert/, line as it is, line as it must not be)
+MUTANTS = {
+    "drop the factor 2 of the margin": ("geometry/quadric.py", "radius = shrink(margin / (slope + np.sqrt(np.maximum(inside, 0))))", "radius = shrink(2 * margin / (slope + np.sqrt(np.maximum(inside, 0))))"),
+    "return the primal value": ("geometry/quadric.py", "return Distance(radius, np.maximum(attack, radius), s)", "return Distance(np.where(np.isfinite(attack), attack, radius), np.maximum(attack, radius), s)"),
+    "forget the rounding of the dual": ("geometry/quadric.py", "radius = shrink(np.minimum(nominal, safe), 16)", "radius = grow(nominal, 16)"),
+    "do not lower the spectrum by its error": ("boundaries.py", "spectra = [quadric.Spectrum.of(v - basis.error)", "spectra = [quadric.Spectrum.of(v + 1e5 * basis.error)"),
+    "declare every rival out of reach when W > 0": ("geometry/quadric.py", "    return grow(depth, squares.shape[1] + 16) ** 2 < shrink(margin)", "    return margin > 0"),
+    "ignore the sign of the curvature": ("geometry/quadric.py", "    bend = curvature * margin\n    # c^2", "    bend = np.abs(curvature) * margin\n    # c^2"),
+    "take the larger root": ("geometry/quadric.py", "radius = shrink(margin / (slope + np.sqrt(np.maximum(inside, 0))))", "radius = shrink(margin / (slope - np.sqrt(np.maximum(inside, 0))))"),
+    "swap rival and winner in the curvature": ("boundaries.py", "W = d.precisions[j] - d.precisions[i]\n        doubt", "W = d.precisions[i] - d.precisions[j]\n        doubt"),
+    "forget to mirror the pair": ("boundaries.py", "flip, basis, p = int(i > j), pair.basis, self.pullback", "flip, basis, p = 0, pair.basis, self.pullback"),
+    "prune by the largest bound": ("boundaries.py", "rival = bound.argmin(axis=1)", "rival = np.where(np.isfinite(bound), bound, -1).argmax(axis=1)\n        best = best * 0 + bound.max(axis=1, where=np.isfinite(bound), initial=0)"),
+    "stop after the first rival": ("boundaries.py", "for turn in range(-1, K):", "for turn in range(-1, 0):"),
+    "use lambda_max for lambda_min": ("boundaries.py", "bends = low[winner]", "bends = high[winner]"),
+    "mix up the order of Weyl's bound": ("boundaries.py", "bottom[None] - top[:, None]", "top[None] - bottom[:, None]"),
+    "forget the dual norm": ("geometry/affine.py", "ord=DUAL_ORDER[norm], axis=-1)", "ord=norm, axis=-1)"),
+    "halve the distance to a hyperplane's slope": ("boundaries.py", "length = affine.dual_norms(slopes - slopes[i], norm)", "length = affine.dual_norms(slopes - slopes[i], norm) / 2"),
+    "take the farthest hyperplane": ("boundaries.py", "rival = ratio.argmin(axis=1)\n        nearest", "rival = np.where(np.isinf(ratio), -1, ratio).argmax(axis=1)\n        nearest"),
+    "parallel rivals are infinitely far even on a tie": ("boundaries.py", "np.where(never[norms == 0], np.inf, 0.0)", "np.inf"),
+    "do not pull slopes back to the input": ("boundaries.py", "slopes = coef * step.matrix if step.matrix.ndim == 1 else coef @ step.matrix", "slopes = coef"),
+    "pull back by the inverse scale": ("adapters/steps.py", "AffineStep(center, 1 / scale,", "AffineStep(center, scale,"),
+    "forget whitening": ("adapters/steps.py", "    if step.whiten:", "    if False:"),
+    "drop the slant of a pulled-back curvature": ("perturbations.py", "return self.factor.T @ (W[:, None] * self.factor if W.ndim == 1 else W @ self.factor)", "return W[: self.factor.shape[1], : self.factor.shape[1]] if W.ndim == 2 else np.diag(W)[: self.factor.shape[1], : self.factor.shape[1]]"),
+    "compose steps in the wrong order": ("_certify.py", "fold = c if fold is None else fold.then(c)", "fold = c if fold is None else c.then(fold)"),
+    "multiply by the Lipschitz constant": ("_certify.py", "shrink(radius / factor)", "shrink(radius * factor)"),
+    "forget the steps before a Lipschitz one": ("_certify.py", "for c in carriers[: begin - start]:", "for c in carriers[begin - start - 1 : begin - start]:"),
+    "skip the check of the folded map": ("_certify.py", "if ours.shape != after.shape or not (np.abs(ours - after) <= room).all():", "if False:"),
+    "skip the check of the predictions": ("_certify.py", "if not (short <= (1e-3 if single else 1e-9) * size).all():", "if False:"),
+    "accept any subclass": ("adapters/__init__.py", "        if not changed:", "        if True:"),
+    "drop log det from the score": ("_gmm.py", "2 * log_priors - log_dets,", "2 * log_priors,"),
+    "halve the priors' weight": ("_gmm.py", "2 * log_priors - log_dets,", "log_priors - log_dets,"),
+    "divide covariances by n - 1": ("_gmm.py", "estimation.regularise(m.scatter(k) / n,", "estimation.regularise(m.scatter(k) / (n - 1),"),
+    "Ledoit-Wolf without the square": ("estimation.py", "beta = min((fourth / n - square) / (d * n), delta)", "beta = min((fourth / n) / (d * n), delta)"),
+    "merge moments about different shifts": ("estimation.py", "return self.second[k] - self.count[k] * np.outer(m, m)", "return self.second[k]"),
+    "choose the least robust c": ("estimation.py", "return float(candidates[order[-1]])", "return float(candidates[order[0]])"),
+    "half the lead without the half": ("boundaries.py", "radius = np.where(inside == 1, np.minimum(nearest, (nearest - own) / 2), (nearest - own) / 2)", "radius = nearest - own"),
+    "a tie of ellipsoids is not a tie": ("boundaries.py", "nearest = np.where(side[at, rival] == -1, rivals[at, rival], 0.0)", "nearest = np.abs(rivals[at, rival])"),
+    "certified accuracy counts wrong points": ("_certificate.py", "right = np.sort(self.radius[self.prediction == y])", "right = np.sort(self.radius)"),
+    "certified accuracy is strict": ("_certificate.py", 'side="left"', 'side="right"'),
+    "round printed radii to nearest": ("_certificate.py", "math.floor(value * 10.0**places) / 10.0**places", "round(value * 10.0**places) / 10.0**places"),
+    "do not verify the attack": ("_certify.py", "!= prediction[pending]", "== self._predict_from(_like(origin, trial, pending), start)"),
+    "lengthen the attack by nothing": ("_certify.py", "STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 1e-5, 1e-3, 1e-2)", "STRETCHES = (-1e-6,)"),
+    "ignore the feature scale": ("_certify.py", "moving = AffineStep.scaling(scale) if fold is None else fold.stretched(scale)", "pass"),
+}  # fmt: skip
+
+#: what kills them, the fastest first
+SUITES = [
+    ["tests/oracle", "tests/unit/test_quadric.py", "tests/unit/test_gmm.py"],
+    ["tests/soundness", "tests/unit/test_certify.py"],
+]
+
+
+def survives(name: str) -> str | None:
+    """None if the suite fails on this mutant; otherwise what went wrong."""
+    file, old, new = MUTANTS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in ("skcert", "tests"):
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        source = copy / "skcert" / file
+        text = source.read_text()
+        if text.count(old) != 1:
+            return f"its line occurs {text.count(old)} times in {file}: the list is out of date"
+        source.write_text(text.replace(old, new))
+        for suite in SUITES:
+            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0", *suite]
+            if subprocess.run(command, cwd=copy, capture_output=True).returncode == 1:
+                return None
+    return "the suite passes on it"
+
+
+def main() -> int:
+    names = sys.argv[1:] or list(MUTANTS)
+    alive = 0
+    with ThreadPoolExecutor(2) as pool:
+        for name, verdict in zip(names, pool.map(survives, names), strict=True):
+            alive += verdict is not None
+            print(f"{'killed  ' if verdict is None else 'SURVIVES'}  {name}" + (f": {verdict}" if verdict else ""), flush=True)
+    print(f"{len(names) - alive} of {len(names)} killed")
+    return int(alive > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
