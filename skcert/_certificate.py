@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +18,9 @@ def round_down(value: float, digits: int = 4) -> str:
     """``value`` >= 0 with so many significant digits, never larger than it is."""
     if not math.isfinite(value) or value <= 0:
         return "inf" if value == math.inf else "0"
-    for figures in range(digits, 18):
-        places = figures - 1 - math.floor(math.log10(value))
-        text = f"{math.floor(value * 10.0**places) / 10.0**places:.{max(places, 0)}f}" if abs(places) < 300 else repr(value)
-        if float(text) <= value and figures == digits:
-            return text if 1e-4 <= value < 1e6 else f"{float(text):.{digits - 1}e}"
-        shorter = float(np.nextafter(value * (1 - 10.0 ** (1 - digits)), 0))
-        return f"{shorter:.{digits - 1}e}" if float(f"{shorter:.{digits - 1}e}") <= value else repr(value)
-    return repr(value)
+    exact = Decimal(float(value))
+    floor = exact.quantize(Decimal(1).scaleb(exact.adjusted() - digits + 1), rounding=ROUND_FLOOR)
+    return f"{floor:f}" if 1e-4 <= value < 10**digits else f"{floor:e}"
 
 
 def _is_text(labels: np.ndarray) -> bool:

@@ -53,7 +53,7 @@ MUTANTS = {
     "a tie of ellipsoids is not a tie": ("boundaries.py", "nearest = np.where(side[at, rival] == -1, rivals[at, rival], 0.0)", "nearest = np.abs(rivals[at, rival])"),
     "certified accuracy counts wrong points": ("_certificate.py", "right = np.sort(self.radius[self.prediction == y])", "right = np.sort(self.radius)"),
     "certified accuracy is strict": ("_certificate.py", 'side="left"', 'side="right"'),
-    "round printed radii to nearest": ("_certificate.py", "math.floor(value * 10.0**places) / 10.0**places", "round(value * 10.0**places) / 10.0**places"),
+    "round printed radii to nearest": ("_certificate.py", "exact.adjusted() - digits + 1), rounding=ROUND_FLOOR)", "exact.adjusted() - digits + 1))"),
     "do not verify the attack": ("_certify.py", "!= prediction[pending]", "== self._predict_from(_like(origin, trial, pending), start)"),
     "lengthen the attack by nothing": ("_certify.py", "STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 1e-5, 1e-3, 1e-2)", "STRETCHES = (-1e-6,)"),
     "ignore the feature scale": ("_certify.py", "moving = AffineStep.scaling(scale) if fold is None else fold.stretched(scale)", "pass"),
