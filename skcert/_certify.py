@@ -390,7 +390,7 @@ def certify(estimator, X, *, norm=2, method="auto", space="input", feature_scale
     >>> model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01)).fit(X, y)
     >>> certificate = certify(model, X, feature_scale=X.std())     # radii in standard deviations
     >>> certificate.certified_accuracy(y, [0, 0.5, 1]).round(2)
-    array([0.96, 0.88, 0.76])
+    array([0.95, 0.93, 0.88])
     """
     return Certifier(estimator).certify(
         X, norm=norm, method=method, space=space, feature_scale=feature_scale, return_attack=return_attack

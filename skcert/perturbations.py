@@ -18,7 +18,7 @@ from skcert.geometry.rounding import UNIT, fro, gamma, grow, orthogonality_defec
 def check_norm(norm: float) -> float:
     """Return ``norm`` as 1, 2 or ``numpy.inf``, or raise ValueError."""
     if isinstance(norm, Real) and not isinstance(norm, bool) and norm in DUAL_ORDER:
-        return float(norm)
+        return np.inf if norm == np.inf else int(norm)
     raise ValueError(f"norm must be 1, 2 or numpy.inf (the l_p norm of the perturbation), got {norm!r}.")
 
 

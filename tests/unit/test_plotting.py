@@ -353,7 +353,7 @@ def test_the_latents_of_a_pipeline_can_be_drawn():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"y": [0, 1]}, "inconsistent numbers of samples"),
+        ({"y": [0, 1]}, "one label per certified point"),
         ({"y": ["a"] * 120}, "text and numbers"),
         ({"grid_resolution": 1}, "grid_resolution must be an integer >= 2, got 1"),
         ({"norm": 1}, "only norm=2 is available"),
