@@ -77,10 +77,10 @@ class Certifier:
         method = self._resolve(method, norm)
         if issparse(X):
             raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
-        points, seen, latents, fold, factor = self._walk(X, start)
+        origin, points, seen, latents, fold, factor = self._walk(X, start)
         if factor is not None and norm != 2:
             raise ValueError(f"Lipschitz constants are for norm=2, got norm={norm!r}: use norm=2 or a space after them.")
-        scale = self._scale(feature_scale, X, start, points, factor)
+        scale = self._scale(feature_scale, origin, points, factor)
         if return_attack and factor is not None:
             raise ValueError(
                 "No attack can be constructed through a step that is known by its Lipschitz constant alone: use the space "
@@ -106,7 +106,6 @@ class Certifier:
         attack = None
         if return_attack:
             moves = nearest.attack if scale is None else nearest.attack * scale
-            origin = X if start == 0 else points
             attack, attack_radius = self._verified(origin, moves, prediction, norm, scale, start)
             attack_radius = np.maximum(attack_radius, radius)
         return Certificate(
@@ -163,7 +162,7 @@ class Certifier:
             return "pairwise"
         return "exact"
 
-    def _scale(self, feature_scale, X, start, points, factor) -> np.ndarray | None:
+    def _scale(self, feature_scale, origin, points, factor) -> np.ndarray | None:
         """feature_scale as an array over the features of the space, checked."""
         if feature_scale is None:
             return None
@@ -173,7 +172,7 @@ class Certifier:
             )
         d = points.shape[1]
         if isinstance(feature_scale, Mapping):
-            names = list(getattr(X, "columns", ())) if start == 0 else []
+            names = list(getattr(origin, "columns", ()))
             unknown = [name for name in feature_scale if name not in names]
             if unknown:
                 raise ValueError(f"feature_scale names columns that do not exist: {unknown!r}; expected some of {names!r}.")
@@ -193,8 +192,8 @@ class Certifier:
 
         Returns
         -------
-        points : ndarray
-            Where the affine part begins: after the last Lipschitz step, else the points of the space.
+        origin, points : array-like, ndarray
+            Where the affine part begins, after the last Lipschitz step, else in the space asked for: as it came, and as numbers.
         seen, latents : array-like, ndarray
             What the classifier sees, as the last step returned it and as numbers.
         fold : AffineStep or None
@@ -226,7 +225,7 @@ class Certifier:
         for position, c in enumerate(carriers, start):
             if isinstance(c, AffineStep):
                 self._check_step(self._steps[position], c, outputs[position], outputs[position + 1])
-        return points, current, latents, fold, factor
+        return outputs[begin], points, current, latents, fold, factor
 
     def _carrier(self, name: str, step: Any) -> AffineStep | LipschitzStep:
         try:

@@ -343,3 +343,10 @@ def test_printed_radii_are_rounded_down(value):
 
 def test_printed_radii_at_the_ends():
     assert round_down(np.inf) == "inf" and round_down(0.0) == "0" and round_down(2.0) == "2.000"
+
+
+def test_inner_spaces_keep_the_frames_a_pipeline_passes_between_its_steps(recwarn):
+    pipe = pipeline("scaler, pca", "full").set_output(transform="pandas").fit(FRAME, Y)
+    certificate = certify(pipe, FRAME.iloc[:9], space="standardscaler", feature_scale={"alcohol": 0}, return_attack=True)
+    assert (certificate.attack.columns == FRAME.columns).all() and len(certificate.attack) == 9
+    assert not [w for w in recwarn if "feature names" in str(w.message)]
