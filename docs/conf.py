@@ -51,8 +51,9 @@ html_theme_options = {
 
 
 def _mathml(node, as_block: bool) -> str:
+    formula = re.sub(r"\\[bB]igg?(?![a-z])", "", node.astext())  # brackets stretch by themselves
     try:
-        return tex2mathml(node.astext(), as_block=as_block)
+        return tex2mathml(formula, as_block=as_block)
     except MathError as error:
         logging.getLogger(__name__).warning("%s in the formula %r", error, node.astext(), location=node)
         return ""
@@ -94,6 +95,9 @@ def _cite(app, what, name, obj, options, lines) -> None:
 
 def _scikit_learn(app, env, node, contnode):
     target = node.get("reftarget", "")
+    if node.get("reftype") == "term":
+        uri = f"https://scikit-learn.org/stable/glossary.html#term-{target}"
+        return nodes.reference("", "", contnode, internal=False, refuri=uri)
     if node.get("refdomain") != "py" or not target.startswith("sklearn."):
         return None
     parts = target.split(".")

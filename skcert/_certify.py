@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,38 @@ from skcert._certificate import Certificate
 from skcert._gmm import CertifiedGMMClassifier
 from skcert.adapters import Uncertifiable, discriminant_of, perturbation_of
 from skcert.boundaries import PAIR_BUDGET, AffineBoundary, EllipsoidBoundary, Nearest, QuadraticBoundary
-from skcert.discriminants import Affine, NearestEllipsoid, Quadratic
+from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
 from skcert.geometry.rounding import grow, shrink
 from skcert.perturbations import AffineStep, LipschitzStep, check_norm
 
 METHODS = ("auto", "exact", "pairwise", "paper")
 #: how far beyond the computed attack a class change is looked for, before it counts as not found
 STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 1e-5, 1e-3, 1e-2)
+
+
+@dataclass(frozen=True)
+class _Route:
+    """From a space to the latents: what each step does to a perturbation, and what that amounts to.
+
+    Attributes
+    ----------
+    start : int
+        Index of the first step on the way.
+    carriers : list of AffineStep or LipschitzStep
+        One per step from ``start`` on.
+    begin : int
+        Index of the step where ``fold`` begins: after the last Lipschitz step, else ``start``.
+    factor : float or None
+        Product of the constants of the steps before ``begin``; None if there are none.
+    fold : AffineStep or None
+        All steps from ``begin`` on.
+    """
+
+    start: int
+    carriers: list[Any]
+    begin: int
+    factor: float | None
+    fold: AffineStep | None
 
 
 class Certifier:
@@ -64,6 +90,7 @@ class Certifier:
         check_is_fitted(self._model)
         self._discriminant = discriminant_of(self._model)
         self._classes = np.array(self._model.classes_)
+        self._routes: dict[str, _Route] = {}
         self._boundaries: dict[Any, Any] = {}
 
     @property
@@ -73,40 +100,36 @@ class Certifier:
     def certify(self, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False) -> Certificate:
         """Certify the predictions on X; parameters and result as in :func:`certify`."""
         norm = check_norm(norm)
-        start = self._start(space)
         method = self._resolve(method, norm)
-        if issparse(X):
-            raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
-        origin, points, seen, latents, fold, factor = self._walk(X, start)
-        if factor is not None and norm != 2:
+        route = self._route(space)
+        if route.factor is not None and norm != 2:
             raise ValueError(f"Lipschitz constants are for norm=2, got norm={norm!r}: use norm=2 or a space after them.")
-        scale = self._scale(feature_scale, origin, points, factor)
-        if return_attack and factor is not None:
+        if route.factor is not None and return_attack:
             raise ValueError(
                 "No attack can be constructed through a step that is known by its Lipschitz constant alone: use the space "
                 "after it, or return_attack=False."
             )
+        if issparse(X):
+            raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
 
-        Z = latents if fold is None else fold.apply(points)
-        z_error = None if fold is None else fold.error(points)
-        moving = fold
-        if scale is not None:
-            moving = AffineStep.scaling(scale) if fold is None else fold.stretched(scale)
-        boundary = self._boundary((space, norm, None if scale is None else scale.tobytes()), moving, norm)
-        auto = self._auto(boundary)
-        method = auto if method == "auto" else method
-        nearest: Nearest = boundary.nearest(Z, z_error, method=method, attack=return_attack)
+        origin, seen = self._transform(X, route)
+        latents = validate_data(self._model, seen, reset=False, dtype=[np.float64, np.float32])
+        points = latents if route.fold is None else _numbers(origin)
+        scale = self._scale(feature_scale, origin, points, route)
+        boundary = self._boundary(space, route, norm, scale)
+        method = self._auto(boundary) if method == "auto" else method
+        nearest = self._nearest(boundary, route, origin, points, latents, method, return_attack)
 
         prediction = self._classes[nearest.winner]
         radius, attack_radius = nearest.radius, nearest.attack_radius
-        if not (fold is None and type(self._model) is CertifiedGMMClassifier and self._same_rule()):
-            prediction, radius = self._check_predictions(seen, latents, Z, nearest, prediction)
-        if factor is not None:
-            radius, attack_radius = shrink(radius / factor), np.full(len(radius), np.inf)
+        if not (route.fold is None and type(self._model) is CertifiedGMMClassifier and self._same_rule()):
+            prediction, radius = self._check_predictions(seen, latents, nearest, prediction)
+        if route.factor is not None:
+            radius, attack_radius = shrink(radius / route.factor), np.full(len(radius), np.inf)
         attack = None
         if return_attack:
             moves = nearest.attack if scale is None else nearest.attack * scale
-            attack, attack_radius = self._verified(origin, moves, prediction, norm, scale, start)
+            attack, attack_radius = self._verified(origin, moves, prediction, norm, scale, route.start)
             attack_radius = np.maximum(attack_radius, radius)
         return Certificate(
             prediction,
@@ -162,11 +185,11 @@ class Certifier:
             return "pairwise"
         return "exact"
 
-    def _scale(self, feature_scale, origin, points, factor) -> np.ndarray | None:
+    def _scale(self, feature_scale, origin, points, route) -> np.ndarray | None:
         """feature_scale as an array over the features of the space, checked."""
         if feature_scale is None:
             return None
-        if factor is not None:
+        if route.factor is not None:
             raise ValueError(
                 "feature_scale cannot pass a Lipschitz constant, which knows one length only: use a space after it."
             )
@@ -187,45 +210,39 @@ class Certifier:
 
     # -- walking the steps ---------------------------------------------------------------------------------------------
 
-    def _walk(self, X, start: int):
-        """Transform X as the pipeline does, and fold what the steps from ``start`` on do to a perturbation.
+    def _route(self, space: str) -> _Route:
+        """What the steps after ``space`` do to a perturbation, folded once and kept."""
+        if space not in self._routes:
+            start = self._start(space)
+            carriers = [self._carrier(name, step) for name, step in self._steps[start:]]
+            begin = max((i + 1 for i, c in enumerate(carriers) if isinstance(c, LipschitzStep)), default=0)
+            factor = None
+            for c in carriers[:begin]:
+                factor = float(grow((factor or 1.0) * (c.constant if isinstance(c, LipschitzStep) else c.size)))
+            fold = None
+            for c in carriers[begin:]:
+                assert isinstance(c, AffineStep)  # begin lies after the last Lipschitz step
+                fold = c if fold is None else fold.then(c)
+            self._routes[space] = _Route(start, carriers, start + begin, factor, fold)
+        return self._routes[space]
 
-        Returns
-        -------
-        origin, points : array-like, ndarray
-            Where the affine part begins, after the last Lipschitz step, else in the space asked for: as it came, and as numbers.
-        seen, latents : array-like, ndarray
-            What the classifier sees, as the last step returned it and as numbers.
-        fold : AffineStep or None
-            From points to latents.
-        factor : float or None
-            Product of the constants of everything before ``points``; None if there is nothing, and ``points`` are the
-            points of the space.
-        """
-        # Refuse before anything expensive runs.
-        carriers = [self._carrier(name, step) for name, step in self._steps[start:]]
-        outputs, current = [], X
-        for _, step in self._steps:
-            outputs.append(current)
-            current = step.transform(current)
-        outputs.append(current)
-        latents = validate_data(self._model, current, reset=False, dtype=[np.float64, np.float32])
+    def _transform(self, X, route: _Route):
+        """X as it is where the route's fold begins, and as the classifier sees it."""
+        origin = current = X
+        for position, (_, step) in enumerate(self._steps):
+            before, current = current, step.transform(current)
+            if position + 1 == route.begin:
+                origin = current
+            if route.start <= position < route.begin:
+                self._check_step(position, route.carriers[position - route.start], before, current)
+        return origin, current
 
-        begin = start + max((i + 1 for i, c in enumerate(carriers) if isinstance(c, LipschitzStep)), default=0)
-        factor = None
-        if begin > start:
-            factor = 1.0
-            for c in carriers[: begin - start]:
-                factor = float(grow(factor * (c.constant if isinstance(c, LipschitzStep) else c.size)))
-        fold = None
-        for c in carriers[begin - start :]:
-            assert isinstance(c, AffineStep)  # begin lies after the last Lipschitz step
-            fold = c if fold is None else fold.then(c)
-        points = latents if fold is None else _numbers(outputs[begin])
-        for position, c in enumerate(carriers, start):
-            if isinstance(c, AffineStep):
-                self._check_step(self._steps[position], c, outputs[position], outputs[position + 1])
-        return outputs[begin], points, current, latents, fold, factor
+    def _check_folded(self, origin, route: _Route) -> None:
+        """The fold has differed from what the pipeline did: name the step."""
+        current = origin
+        for position in range(route.begin, len(self._steps)):
+            before, current = current, self._steps[position][1].transform(current)
+            self._check_step(position, route.carriers[position - route.start], before, current)
 
     def _carrier(self, name: str, step: Any) -> AffineStep | LipschitzStep:
         try:
@@ -236,26 +253,26 @@ class Certifier:
                 "step), space='latents' (what the classifier sees)."
             ) from None
 
-    @staticmethod
-    def _check_step(named, carrier: AffineStep, before, after) -> None:
-        """The folded map must be the step's own transform on the points given."""
-        name, step = named
+    def _check_step(self, position: int, carrier, before, after) -> None:
+        """An affine rule must be the step's own transform on the points given."""
+        if not isinstance(carrier, AffineStep):
+            return
         before, after = _numbers(before), _numbers(after)
-        ours = carrier.apply(before)
-        single = np.float32 in (before.dtype, after.dtype)
-        room = (1e-3 if single else 1e-7) * (np.abs(after).max(initial=0) + np.abs(ours - carrier.offset).max(initial=0))
-        # a step in its own arithmetic may cancel about its centre
-        spread = np.abs(carrier.center).max(initial=0) * np.abs(carrier.matrix).max(initial=0)
-        room += (1e-5 if single else 1e-12) * spread * np.sqrt(carrier.n_inputs)
-        if ours.shape != after.shape or not (np.abs(ours - after) <= room).all():
-            raise ValueError(
-                f"The step {name!r} ({type(step).__name__}) does not transform these points as its fitted parameters say: its "
-                "transform differs from the folded map. Was it changed or overridden? Register its rule with "
-                "skcert.register_perturbation, or certify the space after it."
-            )
+        for rows in batches(len(before), 16 * before.shape[1]):
+            if not carrier.agrees(before[rows], carrier.apply(before[rows]), after[rows]):
+                name, step = self._steps[position]
+                raise ValueError(
+                    f"The step {name!r} ({type(step).__name__}) does not transform these points as its fitted parameters say: "
+                    "its transform differs from the folded map. Was it changed or overridden? Register its rule with "
+                    "skcert.register_perturbation, or certify the space after it."
+                )
 
-    def _boundary(self, key, step: AffineStep | None, norm: float):
+    def _boundary(self, space: str, route: _Route, norm: float, scale: np.ndarray | None):
+        key = (space, norm, None if scale is None else scale.tobytes())
         if key not in self._boundaries:
+            step = route.fold
+            if scale is not None:
+                step = AffineStep.scaling(scale) if step is None else step.stretched(scale)
             d = self._discriminant
             if isinstance(d, Affine):
                 self._boundaries[key] = AffineBoundary(d, step, norm)
@@ -265,13 +282,25 @@ class Certifier:
                 self._boundaries[key] = EllipsoidBoundary(d, step)
         return self._boundaries[key]
 
+    def _nearest(self, boundary, route: _Route, origin, points, latents, method: str, attack: bool) -> Nearest:
+        """Distances at the folded images of the points, which must be what the pipeline's own steps made of them."""
+        if route.fold is None:
+            return boundary.nearest(latents, method=method, attack=attack)
+        parts = []
+        for rows in batches(len(points), 8 * (points.shape[1] + 2 * latents.shape[1])):
+            Z = route.fold.apply(points[rows])
+            if not route.fold.agrees(points[rows], Z, latents[rows]):
+                self._check_folded(origin, route)
+            parts.append(boundary.nearest(Z, route.fold.error(points[rows]), method=method, attack=attack))
+        return Nearest.concatenate(parts)
+
     # -- checking the answer -------------------------------------------------------------------------------------------
 
     def _same_rule(self) -> bool:
         """Whether the model still predicts with the very discriminant certified: then there is nothing to compare."""
         return self._model._discriminant is self._discriminant
 
-    def _check_predictions(self, seen, latents, Z, nearest: Nearest, ours):
+    def _check_predictions(self, seen, latents, nearest: Nearest, ours):
         """The discriminant must decide as the estimator's own predict, except at ties, which get radius 0."""
         theirs = self._model.predict(seen)
         differ = np.flatnonzero(ours != theirs)
@@ -279,7 +308,7 @@ class Certifier:
         if not len(differ):
             return theirs, radius
         codes = np.searchsorted(self._classes, theirs[differ])
-        scores = self._discriminant.scores(Z[differ])
+        scores = self._discriminant.scores(latents[differ])
         at = np.arange(len(differ))
         short = scores[at, nearest.winner[differ]] - scores[at, codes]
         single = np.float32 in (latents.dtype, getattr(getattr(self._model, "coef_", None), "dtype", None))

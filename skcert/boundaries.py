@@ -42,6 +42,17 @@ class Nearest:
             None if d is None else np.full((n, d), np.nan),
         )
 
+    @classmethod
+    def concatenate(cls, parts: list[Nearest]) -> Nearest:
+        """One batch from several."""
+        if len(parts) == 1:
+            return parts[0]
+        names = ("winner", "runner_up", "radius", "attack_radius")
+        whole = cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        if parts[0].attack is not None:
+            whole.attack = np.concatenate([part.attack for part in parts if part.attack is not None])
+        return whole
+
 
 def _split(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row numbers, winners and the winners' scores."""

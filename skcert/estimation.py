@@ -297,8 +297,8 @@ def invert(covariance: np.ndarray, name: str, n: float | None) -> Inverse:
         error = (gamma(d + 2) + 2 * UNIT) * float(np.abs(logs).sum())
         return Inverse(1 / covariance, float(logs.sum()), error, 2 * UNIT, float(grow(1 / values[0])))
     factor = np.linalg.cholesky(covariance)
-    precision = linalg.cho_solve((factor, True), np.eye(d))
-    precision = (precision + precision.T) / 2
+    half = np.tril(linalg.lapack.dpotri(factor, lower=True)[0])
+    precision = half + np.tril(half, -1).T
     logs = np.log(np.diag(factor))
     # Cholesky factors S + E with |E_kl| <= gamma sqrt(S_kk S_ll), and |log det(S + E) - log det S| is close to |tr(S^-1 E)|
     scale = np.sqrt(np.diag(covariance))

@@ -85,6 +85,18 @@ class AffineStep:
         rounding = gamma(self.n_inputs + 4) * (fro(self.matrix) * length + fro(self.offset))
         return rounding + self.matrix_error * length + self.offset_error
 
+    def agrees(self, before: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> bool:
+        """Whether ``theirs``, what the step itself made of the rows of ``before``, is what :meth:`apply` returned.
+
+        Up to the rounding of the step, which may compute in float32 and cancel about its centre.
+        """
+        if ours.shape != theirs.shape:
+            return False
+        single = np.float32 in (before.dtype, theirs.dtype)
+        spread = np.abs(self.center).max(initial=0) * np.abs(self.matrix).max(initial=0) * np.sqrt(self.n_inputs)
+        room = (1e-3 if single else 1e-7) * np.abs(theirs).max(initial=0) + (1e-5 if single else 1e-12) * spread
+        return bool((np.abs(ours - theirs) <= room).all())
+
     def stretched(self, scale: np.ndarray) -> AffineStep:
         """The same map of a perturbation ``scale * v``, as a map of v."""
         error = self.matrix_error * scale.max() + 2 * UNIT * fro(self.matrix * scale)
