@@ -3,13 +3,18 @@ PYTHON ?= python3
 BIN = .venv/bin
 DATA ?= ../shared/data
 
-.PHONY: demo test lint docs bench mutants clean
+.PHONY: demo test test-oldest lint docs bench mutants clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.demo
 
 test: .venv/.test
 	SKCERT_DATA=$(DATA) $(BIN)/python -m pytest -n auto --dist loadfile
+
+test-oldest: constraints-oldest.txt
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -c constraints-oldest.txt -e ".[test]"
+	SKCERT_DATA=$(DATA) .venv-oldest/bin/python -m pytest -n auto --dist loadfile
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -27,7 +32,7 @@ mutants: .venv/.test
 	$(BIN)/python -m tests.mutants
 
 clean:
-	rm -rf .venv docs/_build
+	rm -rf .venv .venv-oldest docs/_build
 
 # .venv/.test installs the extra "test", and so on; "demo" and "test" run torch modules too.
 .venv/.%: pyproject.toml constraints.txt

@@ -51,7 +51,7 @@ html_theme_options = {
 
 
 def _mathml(node, as_block: bool) -> str:
-    formula = re.sub(r"\\[bB]igg?(?![a-z])", "", node.astext())  # brackets stretch by themselves
+    formula = re.sub(r"\\(?:[bB]igg?|textstyle)(?![a-z])", "", node.astext())  # MathML sizes by itself
     try:
         return tex2mathml(formula, as_block=as_block)
     except MathError as error:
