@@ -90,11 +90,17 @@ class Certifier:
         check_is_fitted(self._model)
         self._discriminant = discriminant_of(self._model)
         self._classes = np.array(self._model.classes_)
+        if self._discriminant.n_classes != len(self._classes):
+            raise ValueError(
+                f"The rule registered for {type(self._model).__name__} returned {self._discriminant.n_classes} scores for "
+                f"{len(self._classes)} classes: it must return one per class, in the order of classes_."
+            )
         self._routes: dict[str, _Route] = {}
         self._boundaries: dict[Any, Any] = {}
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the eigenbases kept so far."""
         return sum(getattr(boundary, "nbytes", 0) for boundary in self._boundaries.values())
 
     def certify(self, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False) -> Certificate:

@@ -582,7 +582,7 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, n_features_out_), float32
+        Z : ndarray of shape (n_samples, `n_features_out_`), float32
             The latents.
         """
         latents = self._embed_or_load(self._check(X, reset=True))
@@ -599,7 +599,7 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, n_features_out_), float32
+        Z : ndarray of shape (n_samples, `n_features_out_`), float32
             The latents.
         """
         check_is_fitted(self)

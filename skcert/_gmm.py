@@ -111,7 +111,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
     coef_, intercept_ : ndarrays of shape (n_classes, n_features), (n_classes,)
         The linear scores, ``covariance_type="tied"`` and ``decision="bayes"`` only.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only when X has string column names.
 
     See Also

@@ -128,10 +128,12 @@ def make_gaussian_mixture(
         y : ndarray of shape (n_samples,)
             Their classes, 0 to n_classes - 1.
         means : ndarray of shape (n_classes, n_features)
+            Their means.
         covariances : ndarray
             (K, d, d) "full", (d, d) "tied", (K, d) "diag", (K,) "spherical", as the attributes of
             :class:`skcert.CertifiedGMMClassifier`.
         priors : ndarray of shape (n_classes,)
+            Their probabilities.
 
     Raises
     ------
@@ -202,8 +204,11 @@ def make_circle_mixture(n_samples=1000, *, n_classes=5, circle_radius=4.0, varia
         y : ndarray of shape (n_samples,)
             Their classes, 0 to n_classes - 1.
         means : ndarray of shape (n_classes, 2)
+            Their means.
         covariances : ndarray of shape (n_classes, 2, 2)
+            Their covariances.
         priors : ndarray of shape (n_classes,)
+            Their probabilities.
 
     Raises
     ------

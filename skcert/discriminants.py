@@ -49,10 +49,29 @@ class Affine:
 
     @classmethod
     def exact(cls, coef: np.ndarray, intercept: np.ndarray) -> Affine:
-        """A rule that *is* these numbers: nothing stands behind them."""
-        coef = np.array(coef, dtype=float)
+        """A linear rule that *is* these numbers, as scikit-learn's linear models store them.
+
+        Parameters
+        ----------
+        coef : array-like of shape (n_classes, n_features), or (1, n_features) or (n_features,) for two classes
+            A single row is the score of the second class against the first, which wins where it is not positive.
+        intercept : array-like of shape (n_classes,), (1,) or ()
+
+        Returns
+        -------
+        Affine
+        """
+        coef = np.atleast_2d(np.array(coef, dtype=float))
+        intercept = np.atleast_1d(np.array(intercept, dtype=float))
+        if coef.ndim != 2 or intercept.shape not in ((len(coef),), (1,)):
+            raise ValueError(f"coef and intercept must have shapes (K, d) and (K,), got {coef.shape} and {intercept.shape}.")
+        intercept = np.broadcast_to(intercept, len(coef))
+        if not np.isfinite(coef).all() or np.isnan(intercept).any():
+            raise ValueError("coef and intercept must be finite.")
+        if len(coef) == 1:
+            coef, intercept = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, intercept)
         zero = np.zeros(len(coef))
-        return cls(coef, np.array(intercept, dtype=float), np.zeros(coef.shape[1]), zero, zero)
+        return cls(coef, intercept, np.zeros(coef.shape[1]), zero, zero)
 
     @classmethod
     def of_shared_covariance(cls, means, inverse, log_priors, center) -> Affine:
@@ -74,7 +93,13 @@ class Affine:
         return cls(coef, log_priors - half, np.array(center), coef_error, error)
 
     @property
+    def n_classes(self) -> int:
+        """Number of scores."""
+        return len(self.coef)
+
+    @property
     def n_features(self) -> int:
+        """Dimension of the latents."""
         return self.coef.shape[1]
 
     def scores(self, Z: np.ndarray) -> np.ndarray:
@@ -121,6 +146,10 @@ class Quadratic:
     precision_error: np.ndarray
     constant_error: np.ndarray
     sizes: np.ndarray
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.means)
 
     @property
     def n_features(self) -> int:
@@ -181,6 +210,10 @@ class NearestEllipsoid:
         object.__setattr__(self, "alive", np.isfinite(self.quadratic.constants))
         object.__setattr__(self, "quadratic", replace(self.quadratic, constants=np.zeros(len(self.bounds))))
         object.__setattr__(self, "_axes", [self._decompose(k) for k in range(len(self.bounds))])
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.bounds)
 
     @property
     def n_features(self) -> int:

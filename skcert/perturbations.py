@@ -66,6 +66,7 @@ class AffineStep:
 
     @property
     def n_inputs(self) -> int:
+        """Dimension before the step."""
         return len(self.center)
 
     @property

@@ -96,6 +96,8 @@ def _find(registry: dict[type, Any], estimator: Any, kind: str, register: str) -
             f"{own.__name__} is a {ancestor.__name__} that overrides {', '.join(changed)}: the rule for {ancestor.__name__} "
             f"may not hold for it. Register one of its own with skcert.{register}({own.__name__}, rule)."
         )
+    if hasattr(estimator, "best_estimator_"):
+        raise Uncertifiable(f"A {own.__name__} is not certified itself: pass its best_estimator_.")
     known = ", ".join(sorted(t.__name__ for t in registry))
     raise Uncertifiable(
         f"No rule for the {kind} {own.__name__}: expected one of {known}. Register a rule with "

@@ -18,10 +18,7 @@ def gaussian_mixture(model: CertifiedGMMClassifier) -> Discriminant:
 
 def logistic_regression(model: LogisticRegression) -> Affine:
     """Linear scores; of two classes the second wins where the one score is positive, the first on a tie."""
-    coef, intercept = np.asarray(model.coef_, dtype=float), np.asarray(model.intercept_, dtype=float)
-    if len(model.classes_) == 2:
-        coef, intercept = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, intercept)
-    return Affine.exact(coef, intercept)
+    return Affine.exact(model.coef_, model.intercept_)
 
 
 def nearest_centroid(model: NearestCentroid) -> Affine:

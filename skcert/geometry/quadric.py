@@ -247,7 +247,7 @@ def attack_coordinates(margin: np.ndarray, slopes: np.ndarray, spectrum: Spectru
 
 
 def _sums(squares: np.ndarray, s: np.ndarray, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """T_p = sum_k h_k^2 / D_k^p for p = 1, 2, 3, D = 1 + s (w + a) >= 1: everything the dual and its derivatives need."""
+    """T_p = sum_k h_k^2 / D_k^(p+1) for p = 0, 1, 2, D = 1 + s (w + a) >= 1: everything the dual and its derivatives need."""
     inverse = np.multiply.outer(s, gaps)
     inverse += 1
     np.reciprocal(inverse, out=inverse)

@@ -350,3 +350,37 @@ def test_inner_spaces_keep_the_frames_a_pipeline_passes_between_its_steps(recwar
     certificate = certify(pipe, FRAME.iloc[:9], space="standardscaler", feature_scale={"alcohol": 0}, return_attack=True)
     assert (certificate.attack.columns == FRAME.columns).all() and len(certificate.attack) == 9
     assert not [w for w in recwarn if "feature names" in str(w.message)]
+
+
+def test_a_single_row_of_coefficients_is_a_rule_for_two_classes():
+    from sklearn.linear_model import RidgeClassifier
+
+    from skcert import Affine
+
+    two = Y < 2
+    for second in (X[two], X[two][Y[two] == 0]):
+        model = RidgeClassifier().fit(X[two], Y[two])
+        skcert.register_discriminant(RidgeClassifier, lambda m: Affine.exact(m.coef_, m.intercept_))
+        certificate = certify(model, second)
+        expected = np.abs(model.decision_function(second)) / np.linalg.norm(model.coef_)
+        np.testing.assert_allclose(certificate.radius, expected, rtol=1e-9)
+    assert set(certify(model, X[two]).prediction) == {0, 1}
+
+
+def test_a_rule_with_too_few_scores_or_bad_numbers_is_refused():
+    from sklearn.svm import LinearSVC
+
+    from skcert import Affine
+
+    model = LinearSVC().fit(X[:, :3], Y)
+    skcert.register_discriminant(LinearSVC, lambda m: Affine.exact(m.coef_[:2], m.intercept_[:2]))
+    with pytest.raises(ValueError, match="2 scores for 3 classes"):
+        certify(model, X[:, :3])
+    with pytest.raises(ValueError, match="must have shapes"):
+        Affine.exact(np.ones((3, 2)), np.ones(2))
+    with pytest.raises(ValueError, match="finite"):
+        Affine.exact([[np.nan]], [0.0])
+    with pytest.raises(Uncertifiable, match="best_estimator_"):
+        from sklearn.model_selection import GridSearchCV
+
+        certify(GridSearchCV(NearestCentroid(), {"shrink_threshold": [None]}).fit(X, Y), X)
