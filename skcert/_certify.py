@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from skcert.adapters import Uncertifiable, discriminant_of, perturbation_of
 from skcert.boundaries import PAIR_BUDGET, AffineBoundary, EllipsoidBoundary, Nearest, QuadraticBoundary
 from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
 from skcert.geometry.rounding import grow, shrink
-from skcert.perturbations import AffineStep, LipschitzStep, check_norm
+from skcert.perturbations import SCALE_LIMIT, AffineStep, LipschitzStep, check_norm
 
 METHODS = ("auto", "exact", "pairwise", "paper")
 #: how far beyond the computed attack a class change is looked for, before it counts as not found
@@ -83,10 +84,14 @@ class Certifier:
         check_is_fitted(estimator)
         self.estimator = estimator
         if isinstance(estimator, Pipeline):
-            steps = [(name, step) for name, step in estimator.steps if step is not None and step != "passthrough"]
+            steps = list(estimator.steps)
         else:
             steps = [(type(estimator).__name__.lower(), estimator)]
-        self._steps, (_, self._model) = steps[:-1], steps[-1]
+        (_, self._model), before = steps[-1], steps[:-1]
+        self._steps = [(name, step) for name, step in before if step is not None and step != "passthrough"]
+        # a step that does nothing still has a name, and its output is that of the steps before it
+        live = [step is not None and step != "passthrough" for _, step in before]
+        self._spaces = {name: int(sum(live[: n + 1])) for n, (name, _) in enumerate(before)}
         check_is_fitted(self._model)
         self._discriminant = discriminant_of(self._model)
         self._classes = np.array(self._model.classes_)
@@ -115,6 +120,8 @@ class Certifier:
                 "No attack can be constructed through a step that is known by its Lipschitz constant alone: use the space "
                 "after it, or return_attack=False."
             )
+        if return_attack and isinstance(self._discriminant, NearestEllipsoid):
+            raise ValueError('decision="nearest-ellipsoid" constructs no attack: use return_attack=False.')
         if issparse(X):
             raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
 
@@ -124,7 +131,8 @@ class Certifier:
         scale = self._scale(feature_scale, origin, points, route)
         boundary = self._boundary(space, route, norm, scale)
         method = self._auto(boundary) if method == "auto" else method
-        nearest = self._nearest(boundary, route, origin, points, latents, method, return_attack)
+        with np.errstate(over="ignore", invalid="ignore"):  # where scores overflow nothing is known: radius 0
+            nearest = self._nearest(boundary, route, origin, points, latents, method, return_attack)
 
         prediction = self._classes[nearest.winner]
         radius, attack_radius = nearest.radius, nearest.attack_radius
@@ -136,7 +144,7 @@ class Certifier:
         if return_attack:
             moves = nearest.attack if scale is None else nearest.attack * scale
             attack, attack_radius = self._verified(origin, moves, prediction, norm, scale, route.start)
-            attack_radius = np.maximum(attack_radius, radius)
+            radius = np.minimum(radius, attack_radius)  # rounding in predict can let an attack cross a little early
         return Certificate(
             prediction,
             radius,
@@ -154,16 +162,14 @@ class Certifier:
 
     def _start(self, space: str) -> int:
         """Index of the first step whose input the perturbation can still reach."""
-        names = [name for name, _ in self._steps]
-        if space == "input":
-            return 0
-        if space == "latents":
-            return len(names)
-        if space in names:
-            return names.index(space) + 1
-        raise ValueError(
-            f"space must be 'input', 'latents' or the name of a step ({', '.join(names) or 'none here'}), got {space!r}."
-        )
+        if space in ("input", "latents"):
+            if space in self._spaces:
+                raise ValueError(f"A step is named {space!r}, which is the name of a space: rename the step.")
+            return 0 if space == "input" else len(self._steps)
+        if space in self._spaces:
+            return self._spaces[space]
+        known = ", ".join(self._spaces) or "none here"
+        raise ValueError(f"space must be 'input', 'latents' or the name of a step ({known}), got {space!r}.")
 
     def _resolve(self, method: str, norm: float) -> str:
         if method not in METHODS:
@@ -200,18 +206,31 @@ class Certifier:
                 "feature_scale cannot pass a Lipschitz constant, which knows one length only: use a space after it."
             )
         d = points.shape[1]
+        columns = getattr(origin, "columns", None)
+        if columns is not None and hasattr(feature_scale, "index") and hasattr(feature_scale, "to_dict"):
+            feature_scale = feature_scale.to_dict()  # a Series: by name, whatever its order
         if isinstance(feature_scale, Mapping):
-            names = list(getattr(origin, "columns", ()))
+            if columns is None:
+                raise ValueError("feature_scale by name needs points with column names (a DataFrame); pass an array instead.")
+            names = list(columns)
             unknown = [name for name in feature_scale if name not in names]
             if unknown:
                 raise ValueError(f"feature_scale names columns that do not exist: {unknown!r}; expected some of {names!r}.")
             scale = np.array([feature_scale.get(name, 1.0) for name in names], dtype=float)
         else:
-            scale = np.asarray(feature_scale, dtype=float)
+            try:
+                scale = np.asarray(feature_scale, dtype=float)
+            except ValueError:
+                raise ValueError(
+                    f"feature_scale must be an array of numbers or a dict by column, got {feature_scale!r}."
+                ) from None
         if scale.shape != (d,):
             raise ValueError(f"feature_scale must have shape ({d},), one factor per feature of the space, got {scale.shape}.")
         if not (np.isfinite(scale).all() and (scale >= 0).all()):
             raise ValueError("feature_scale must be finite and not negative; 0 keeps a feature where it is.")
+        moved = scale[scale > 0]
+        if len(moved) and not (moved.min() > 1 / SCALE_LIMIT and moved.max() < SCALE_LIMIT):
+            raise ValueError(f"feature_scale must lie between {1 / SCALE_LIMIT:g} and {SCALE_LIMIT:g}, or be 0.")
         return scale
 
     # -- walking the steps ---------------------------------------------------------------------------------------------
@@ -236,7 +255,7 @@ class Certifier:
         """X as it is where the route's fold begins, and as the classifier sees it."""
         origin = current = X
         for position, (_, step) in enumerate(self._steps):
-            before, current = current, step.transform(current)
+            before, current = current, _transformed(step, current)
             if position + 1 == route.begin:
                 origin = current
             if route.start <= position < route.begin:
@@ -247,7 +266,7 @@ class Certifier:
         """The fold has differed from what the pipeline did: name the step."""
         current = origin
         for position in range(route.begin, len(self._steps)):
-            before, current = current, self._steps[position][1].transform(current)
+            before, current = current, _transformed(self._steps[position][1], current)
             self._check_step(position, route.carriers[position - route.start], before, current)
 
     def _carrier(self, name: str, step: Any) -> AffineStep | LipschitzStep:
@@ -333,7 +352,7 @@ class Certifier:
         if start == 0:
             return self.estimator.predict(points)
         for _, step in self._steps[start:]:
-            points = step.transform(points)
+            points = _transformed(step, points)
         return self._model.predict(points)
 
     def _verified(self, origin, moves, prediction, norm, scale, start):
@@ -357,6 +376,11 @@ class Certifier:
         lengths = np.linalg.norm(moved, ord=norm, axis=1)
         lengths = np.where(np.isnan(lengths), np.inf, grow(lengths, moved.shape[1] + 4))
         return _like(origin, attack, np.arange(len(attack))), lengths
+
+
+def _transformed(step: Any, X: Any) -> Any:
+    """step.transform(X), on a copy where the step would write into X."""
+    return step.transform(copy.copy(X) if getattr(step, "copy", True) is False else X)
 
 
 def _numbers(X) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from numbers import Integral, Real
 from typing import Any
 
@@ -20,6 +21,8 @@ from skcert.geometry.rounding import UNIT, grow
 
 COVARIANCE_TYPES = ("tied", "full", "diag", "spherical")
 DECISIONS = ("bayes", "nearest-ellipsoid")
+#: how far a covariance may be from symmetric, relative to its largest entry
+ASYMMETRY = 1e-10
 #: mass of a class inside its ellipsoid under decision="nearest-ellipsoid" (theory 3.1: r^2 the chi-square quantile)
 ELLIPSOID_MASS = 0.95
 
@@ -188,6 +191,8 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         self : CertifiedGMMClassifier
         """
         self._check_parameters()
+        for name in ("coef_", "intercept_", "robust_shrinkage_", "ellipsoid_radius_", "_discriminant"):
+            self.__dict__.pop(name, None)  # of an earlier fit with other parameters
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
         weights = self._check_weights(sample_weight, X)
@@ -228,7 +233,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         self : CertifiedGMMClassifier
-            Ready to predict once every class has been seen and every covariance has full rank.
+            Ready to predict once every class has been seen and every covariance has full rank; unfitted until then.
         """
         self._check_parameters()
         if self.target_radius is not None:
@@ -249,6 +254,11 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
             self._moments = estimation.Moments.none(K, d)
         elif classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
             raise ValueError(f"classes={classes!r} is not the same as on the first call to partial_fit: {self.classes_!r}.")
+        if self._moments.second.ndim == 2 and self.covariance_type != "tied":
+            raise ValueError(
+                'fit with covariance_type="tied" kept one scatter for all classes: it cannot go on as '
+                f"covariance_type={self.covariance_type!r}. Fit again, or pass all batches to partial_fit."
+            )
         codes = np.searchsorted(self.classes_, y)
         strangers = ~np.isin(y, self.classes_)
         if strangers.any():
@@ -259,9 +269,11 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         here = estimation.class_means(X, codes, weights, len(self.classes_))
         shift = np.where(known[:, None], self._moments.shift, here)
         self._moments = estimation.Moments.of(X, codes, weights, shift) + self._moments.by_class()
+        self.__dict__.pop("_discriminant", None)
         if (self._moments.count > 0).all():
             self._estimate()
-            self._finish()
+            with contextlib.suppress(estimation.RankError):  # more batches will come
+                self._finish()
         return self
 
     @classmethod
@@ -309,7 +321,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError("means and covariances must be finite.")
         if covariance_type in ("full", "tied"):
             skew = np.abs(covariances - np.swapaxes(covariances, -1, -2)).max()
-            if skew > 1e-10 * np.abs(covariances).max():
+            if skew > ASYMMETRY * np.abs(covariances).max():
                 raise ValueError("covariances must be symmetric.")
             covariances = (covariances + np.swapaxes(covariances, -1, -2)) / 2
         labels = np.arange(K) if classes is None else np.asarray(classes)
@@ -413,7 +425,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
             bounds = np.full(K, self.ellipsoid_radius_**2)
             self._discriminant = NearestEllipsoid(_quadratic(self.means_, inverses, log_priors), bounds)
         elif self.covariance_type == "tied":
-            self._center = self.means_.mean(axis=0)
+            self._center = self.means_[self.priors_ > 0].mean(axis=0)
             affine = Affine.of_shared_covariance(self.means_, inverses[0], log_priors, self._center)
             self.coef_, self.intercept_ = affine.coef.copy(), affine.intercept - affine.coef @ affine.center
             self._discriminant = affine
@@ -539,7 +551,10 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _check_priors(priors, n_classes: int) -> np.ndarray:
-    priors = np.asarray(priors, dtype=float)
+    try:
+        priors = np.asarray(priors, dtype=float)
+    except ValueError:
+        raise ValueError(f"priors must be an array of probabilities or None, got {priors!r}.") from None
     if priors.shape != (n_classes,):
         raise ValueError(f"priors must have shape ({n_classes},), one per class, got {priors.shape}.")
     if not (np.isfinite(priors).all() and (priors >= 0).all()):
@@ -564,4 +579,4 @@ def _type_by_shape(covariances: np.ndarray, n_classes: int, d: int) -> str:
 
 
 def _is_covariance(S: np.ndarray) -> bool:
-    return bool(np.array_equal(S, S.T) and np.linalg.eigvalsh(S)[0] > 0)
+    return bool(np.abs(S - S.T).max() <= ASYMMETRY * np.abs(S).max() and np.linalg.eigvalsh((S + S.T) / 2)[0] > 0)

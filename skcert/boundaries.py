@@ -61,6 +61,11 @@ def _split(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rows, winner, scores[rows, winner]
 
 
+def _second(margins: np.ndarray) -> np.ndarray:
+    """Column of the smallest margin, NaN (the winner's own) last."""
+    return np.where(np.isnan(margins), np.inf, np.minimum(margins, np.finfo(float).max)).argmin(axis=1)
+
+
 @dataclass(frozen=True)
 class _Workspace:
     """Batches and the buffers they share: fresh memory for every batch would cost more than the arithmetic on it."""
@@ -102,10 +107,9 @@ class AffineBoundary:
             both = error + error[i]
             self._high[i] = grow(length + both)
             self._low[i] = np.maximum(shrink(length * (1 - 2 * gamma(dims + 4)) - both), 0)
-            same = (coef == coef[i]).all(axis=1)  # equal slopes: no perturbation moves one score against the other
+            same = discriminant.slope_group == discriminant.slope_group[i]
             self._high[i, same] = self._low[i, same] = 0
-            self._high[i, i] = 1  # never looked at; 0 would be taken for a parallel rival
-        self._parallel = bool((self._high == 0).any())
+        self._parallel = len(np.unique(discriminant.slope_group)) < k or bool((self._high == 0).sum() > k)
 
     def nearest(self, Z, z_error=None, *, method="exact", attack=False) -> Nearest:
         k = len(self.slopes)
@@ -154,13 +158,13 @@ class AffineBoundary:
         alone = np.isinf(nearest)
         if alone.any():  # no rival can win: name the one with the next best score
             others = margins[alone]
-            others[np.arange(len(others)), winner[alone]] = np.inf
-            rival[alone] = others.argmin(axis=1)
+            others[np.arange(len(others)), winner[alone]] = np.nan
+            rival[alone] = _second(others)
         low, gap = self._low[winner, rival], margins[at, rival] + error
         with np.errstate(divide="ignore", invalid="ignore"):
             length = np.where((low > 0) & np.isfinite(gap), grow(gap / low), np.inf)
         out.winner[rows], out.runner_up[rows] = winner, rival
-        out.radius[rows] = np.maximum(shrink(nearest), 0)
+        out.radius[rows] = np.where(nearest > 0, shrink(nearest), 0)  # NaN, scores that overflow: nothing is known
         out.attack_radius[rows] = length
         if out.attack is not None:
             direction = affine.steepest(self.slopes[winner] - self.slopes[rival], self.norm)
@@ -173,7 +177,7 @@ class AffineBoundary:
             at, winner, margins, error = self._margins(Z[rows], None if z_error is None else z_error[rows], space)
             margins[at, winner] = np.inf
             alive = np.isfinite(self.discriminant.intercept)
-            slope = self._high[:, alive].max(axis=1)[winner]
+            slope = np.where(np.eye(len(alive), dtype=bool), 0, self._high)[:, alive].max(axis=1)[winner]
             with np.errstate(divide="ignore", invalid="ignore"):
                 radius = shrink(np.maximum(margins.min(axis=1) - error, 0) / slope)
             out.radius[rows] = np.minimum(out.radius[rows], np.where(np.isnan(radius), 0, radius))
@@ -265,6 +269,8 @@ class QuadraticBoundary:
         bent = p.curvature(W)
         if bent.ndim == 2:
             bent = (bent + bent.T) / 2
+        if not np.isfinite(bent).all():
+            raise ValueError("The precisions overflow in the units of this space: rescale the features.")
         rounding = gamma(2 * d.n_features + 4) * fro(p.factor) ** 2 * fro(W)
         return W, doubt, bent, grow(doubt * p.size**2 + rounding + (2 * p.size + p.error) * p.error * fro(W))
 
@@ -408,6 +414,8 @@ class QuadraticBoundary:
             error = grow(score_error + score_error[at, top][:, None] + 2 * UNIT * np.abs(gap))
             winner[rows], margin[rows], width[rows] = top, gap - error, 2 * error
             slack[rows] = grow(slope_error + slope_error[at, top][:, None] + gamma(2) * slope[rows])
+        if p is not None and not p.factor.any():  # nothing can move
+            slope[:] = slack[:] = 0
         return winner, margin, width, slope + slack, 2 * slack
 
     def _block(self, out, rows, Z, z_error, low, high, method):
@@ -425,9 +433,10 @@ class QuadraticBoundary:
             reached, s = np.full(len(Z), np.inf), None
         alone = np.isinf(best)
         if alone.any():  # no rival can win: name the one with the next best score
-            others = margin.copy()
-            others[at, winner] = np.inf
-            rival = np.where(alone, others.argmin(axis=1), rival)
+            others = margin[alone]
+            others[np.arange(len(others)), winner[alone]] = np.nan
+            rival = rival.copy()
+            rival[alone] = _second(others)
         if method == "paper":
             others = margin.copy()
             others[at, winner] = np.inf
@@ -473,9 +482,10 @@ class QuadraticBoundary:
                 wanted &= first != turn
             for i, j, group in self._groups(winner, visit, np.flatnonzero(wanted)):
                 found = self._distance(Z[group], z_error[group], i, j, margin[group, j], width[group, j], best[group])
-                closer = found.radius < best[group]
+                radius = np.maximum(found.radius, bound[group, j])  # both bound the distance to this rival
+                closer = radius < best[group]
                 at = group[closer]
-                best[at], rival[at], s[at] = found.radius[closer], j, found.s[closer]
+                best[at], rival[at], s[at] = radius[closer], j, found.s[closer]
                 reached[group] = np.minimum(reached[group], found.attack)
         return best, rival, reached, s
 
@@ -556,5 +566,6 @@ class EllipsoidBoundary:
             radius = radius - 2 * z_error
         size = 1.0 if self.step is None else self.step.size
         out.winner, out.runner_up = self.classes[winner], self.classes[rival]
-        out.radius = np.maximum(shrink(radius / size), 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):  # size 0: no feature can move
+            out.radius = np.where(radius > 0, shrink(radius / size), 0.0)
         return out

@@ -26,6 +26,11 @@ def batches(n_rows: int, bytes_per_row: int, scratch: int = SCRATCH) -> Iterator
         yield slice(start, min(start + step, n_rows))
 
 
+def _equal_rows(rows: np.ndarray) -> np.ndarray:
+    """Number rows so that equal rows share theirs."""
+    return np.unique(rows, axis=0, return_inverse=True)[1].ravel()
+
+
 @dataclass(frozen=True)
 class Affine:
     """Scores ``(z - center) @ coef.T + intercept``: linear rules, equal covariances (theory 1.4).
@@ -39,6 +44,8 @@ class Affine:
         Where the scores are expanded: near the data they do not cancel.
     coef_error, intercept_error : ndarray of shape (K,)
         Upper bounds (l2, absolute) of the distance from the stored coefficients to the exact ones.
+    slope_group : ndarray of shape (K,)
+        Classes with the same number have exactly the same slope, not only to within rounding: none can overtake another.
     """
 
     coef: np.ndarray
@@ -46,6 +53,7 @@ class Affine:
     center: np.ndarray
     coef_error: np.ndarray
     intercept_error: np.ndarray
+    slope_group: np.ndarray
 
     @classmethod
     def exact(cls, coef: np.ndarray, intercept: np.ndarray) -> Affine:
@@ -71,7 +79,7 @@ class Affine:
         if len(coef) == 1:
             coef, intercept = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, intercept)
         zero = np.zeros(len(coef))
-        return cls(coef, intercept, np.zeros(coef.shape[1]), zero, zero)
+        return cls(coef, intercept, np.zeros(coef.shape[1]), zero, zero, _equal_rows(coef))
 
     @classmethod
     def of_shared_covariance(cls, means, inverse, log_priors, center) -> Affine:
@@ -90,7 +98,7 @@ class Affine:
         coef_error = grow(lost + rho * (row_norms(coef) + lost), d + 8)
         finite = np.where(np.isfinite(log_priors), np.abs(log_priors), 0.0)
         error = coef_error * lengths + gamma(d + 6) * (row_norms(coef) * lengths + finite)
-        return cls(coef, log_priors - half, np.array(center), coef_error, error)
+        return cls(coef, log_priors - half, np.array(center), coef_error, error, _equal_rows(means))
 
     @property
     def n_classes(self) -> int:

@@ -237,8 +237,18 @@ def robust_shrinkage(X, codes, weights, means, covariance, log_priors, radius: f
 # -- inverses --------------------------------------------------------------------------------------------------------
 
 
-#: entries of a covariance must lie between this and its inverse: fourth powers of features are taken
-SQUARE_LIMIT = 1e140
+#: the largest entry of a covariance must lie between this and its inverse: fourth powers of features are taken
+SQUARE_LIMIT = 1e100
+
+
+REMEDY = (
+    'Raise shrinkage (for example shrinkage="auto") or reg_covar, use covariance_type="tied", give the class more samples, or '
+    "drop features that are constant."
+)
+
+
+class RankError(ValueError):
+    """A covariance without full rank."""
 
 
 @dataclass(frozen=True)
@@ -287,10 +297,9 @@ def invert(covariance: np.ndarray, name: str, n: float | None) -> Inverse:
     if not values[0] > 4 * doubt:
         rank = int(np.sum(values > 4 * doubt))
         came = "" if n is None else f" was estimated from n={n:g} samples in d={d} features and"
-        raise ValueError(
-            f"The covariance of {name}{came} has rank {rank} < {d}: it must be positive definite. Raise shrinkage "
-            '(for example shrinkage="auto") or reg_covar, use covariance_type="tied", give the class more samples, or drop '
-            "features that are constant."
+        raise RankError(
+            f"The covariance of {name}{came} has rank {rank} < {d}: it must be positive definite. "
+            + ("Features or samples that are all alike carry no variance: drop or replace them." if rank == 0 else REMEDY)
         )
     if covariance.ndim == 1:
         logs = np.log(covariance)

@@ -22,6 +22,10 @@ def check_norm(norm: float) -> float:
     raise ValueError(f"norm must be 1, 2 or numpy.inf (the l_p norm of the perturbation), got {norm!r}.")
 
 
+#: factors of a step whose squares are taken must lie between this and its inverse, or be 0
+SCALE_LIMIT = 1e60
+
+
 @dataclass(frozen=True)
 class LipschitzStep:
     """A step with ``||f(x) - f(x')||_2 <= constant * ||x - x'||_2`` for all x, x' (theory 2.2).
@@ -94,8 +98,9 @@ class AffineStep:
         if ours.shape != theirs.shape:
             return False
         single = np.float32 in (before.dtype, theirs.dtype)
-        spread = np.abs(self.center).max(initial=0) * np.abs(self.matrix).max(initial=0) * np.sqrt(self.n_inputs)
-        room = (1e-3 if single else 1e-7) * np.abs(theirs).max(initial=0) + (1e-5 if single else 1e-12) * spread
+        size, center = np.abs(self.matrix), np.abs(self.center)
+        spread = size * center if size.ndim == 1 else size @ center
+        room = (1e-3 if single else 1e-7) * np.abs(theirs).max(axis=0, initial=0) + (1e-5 if single else 1e-12) * spread
         return bool((np.abs(ours - theirs) <= room).all())
 
     def stretched(self, scale: np.ndarray) -> AffineStep:
@@ -154,6 +159,9 @@ class Pullback:
     def of(cls, step: AffineStep) -> Pullback:
         """Factor an affine step; scalings and rotations, whitened or not, stay diagonal."""
         matrix = step.matrix
+        sizes = np.abs(matrix) if matrix.ndim == 1 else np.abs(matrix).max(axis=1)
+        if not ((sizes == 0) | ((sizes > 1 / SCALE_LIMIT) & (sizes < SCALE_LIMIT))).all():
+            raise ValueError(f"A step scales features by {sizes.min():.3g} to {sizes.max():.3g}: float64 cannot square that.")
         if matrix.ndim == 1:
             return cls(np.abs(matrix), np.sign(matrix), step.matrix_error, step.size)
         lengths = np.linalg.norm(matrix, axis=1)

@@ -98,6 +98,8 @@ def _find(registry: dict[type, Any], estimator: Any, kind: str, register: str) -
         )
     if hasattr(estimator, "best_estimator_"):
         raise Uncertifiable(f"A {own.__name__} is not certified itself: pass its best_estimator_.")
+    if hasattr(estimator, "steps"):
+        raise Uncertifiable(f"A {own.__name__} inside a pipeline is not looked into: list its steps in the outer pipeline.")
     known = ", ".join(sorted(t.__name__ for t in registry))
     raise Uncertifiable(
         f"No rule for the {kind} {own.__name__}: expected one of {known}. Register a rule with "

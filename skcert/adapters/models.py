@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 
@@ -18,7 +19,8 @@ def gaussian_mixture(model: CertifiedGMMClassifier) -> Discriminant:
 
 def logistic_regression(model: LogisticRegression) -> Affine:
     """Linear scores; of two classes the second wins where the one score is positive, the first on a tie."""
-    return Affine.exact(model.coef_, model.intercept_)
+    coef = model.coef_.toarray() if issparse(model.coef_) else model.coef_  # after sparsify()
+    return Affine.exact(coef, model.intercept_)
 
 
 def nearest_centroid(model: NearestCentroid) -> Affine:

@@ -15,7 +15,9 @@ def dual_norms(slopes: np.ndarray, norm: float) -> np.ndarray:
 
     ``|g'u| <= ||g||_q ||u||_p`` (Hoelder): dividing a margin by it gives the l_p distance to the hyperplane.
     """
-    return np.linalg.norm(slopes, ord=DUAL_ORDER[norm], axis=-1) * (1 + gamma(slopes.shape[-1] + 2))
+    top = np.abs(slopes).max(axis=-1)  # taken out, so that squares neither overflow nor vanish
+    top = np.where(top > 0, top, 1.0)
+    return np.linalg.norm(slopes / top[..., None], ord=DUAL_ORDER[norm], axis=-1) * top * (1 + gamma(slopes.shape[-1] + 4))
 
 
 def steepest(slopes: np.ndarray, norm: float) -> np.ndarray:

@@ -226,7 +226,7 @@ def distance(
     found = grow(_attack_length(worst, first, s, t0, t1, a)[0], 16)
     attack = np.where(found <= attack, found, np.inf)
     attack[never] = np.inf
-    return Distance(radius, np.maximum(attack, radius), s)
+    return Distance(np.minimum(radius, attack), attack, s)
 
 
 def attack_coordinates(margin: np.ndarray, slopes: np.ndarray, spectrum: Spectrum, s: np.ndarray) -> np.ndarray:

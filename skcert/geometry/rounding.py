@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 UNIT = 2.0**-53
+TINY = float(np.finfo(float).tiny)
 
 
 def gamma(n: int) -> float:
@@ -33,12 +34,15 @@ def grow(value, steps: int = 8):
 
 def fro(a: np.ndarray) -> float:
     """Frobenius norm, rounded up: an upper bound of every singular value."""
-    return float(np.linalg.norm(a)) * (1 + gamma(a.size + 2))
+    top = float(np.abs(a).max(initial=0))
+    if top == 0 or not np.isfinite(top):
+        return top
+    return float(np.linalg.norm(a / top)) * top * (1 + gamma(a.size + 4))
 
 
 def row_norms(a: np.ndarray) -> np.ndarray:
-    """Euclidean norm of every row, rounded up."""
-    return np.sqrt(np.einsum("nd,nd->n", a, a)) * (1 + gamma(a.shape[1] + 2))
+    """Euclidean norm of every row, rounded up; squares that underflow are paid for by ``TINY``."""
+    return np.sqrt(np.einsum("nd,nd->n", a, a) + a.shape[1] * TINY) * (1 + gamma(a.shape[1] + 3))
 
 
 def orthogonality_defect(v: np.ndarray) -> float:

@@ -198,7 +198,9 @@ def test_a_registered_step_is_certified_and_not_before():
         (dict(space="pixels"), r"space must be 'input', 'latents' or the name of a step \(standardscaler\)"),
         (dict(feature_scale=[1.0]), r"shape \(13,\)"),
         (dict(feature_scale=-np.ones(13)), "not negative"),
-        (dict(feature_scale={"color": 1.0}), "columns that do not exist"),
+        (dict(feature_scale={"color": 1.0}), "needs points with column names"),
+        (dict(feature_scale="std"), "array of numbers or a dict"),
+        (dict(feature_scale=np.full(13, 1e-170)), "between 1e-60 and 1e"),
     ],
 )
 def test_bad_requests_are_refused_in_words(kwargs, message):
@@ -384,3 +386,89 @@ def test_a_rule_with_too_few_scores_or_bad_numbers_is_refused():
         from sklearn.model_selection import GridSearchCV
 
         certify(GridSearchCV(NearestCentroid(), {"shrink_threshold": [None]}).fit(X, Y), X)
+
+
+# -- once broken -----------------------------------------------------------------------------------------------------
+
+
+def test_two_slopes_that_only_round_to_the_same_are_not_parallel():
+    model = CertifiedGMMClassifier.from_parameters([[0.0], [5e-10], [3e7]], [[1.0]], priors=[1 - 1e-30, 1e-30, 0])
+    assert model.certify([[1e7]]).radius[0] <= 1.38155e11
+    model = CertifiedGMMClassifier.from_parameters([[3e7], [3e7 + 4e-9]], [[1.0]], priors=[1 - 1e-9, 1e-9])
+    assert np.isfinite(model.certify([[3e7]]).radius).all()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_papers_formula_for_two_linear_classes_is_exact_in_any_unit(scale):
+    means = np.array([[-10.0, 0.0], [10.0, 0.0]]) * scale
+    model = CertifiedGMMClassifier.from_parameters(means, 100 * scale**2 * np.eye(2), covariance_type="tied")
+    certificate = model.certify(np.array([[-3.0, 1.0]]) * scale, method="paper")
+    np.testing.assert_allclose(certificate.radius, 3 * scale, rtol=1e-9)
+
+
+def test_the_check_of_a_step_knows_the_units_of_each_feature():
+    class Clipped(StandardScaler):
+        def transform(self, X):
+            return 3 * np.clip(super().transform(X), -1, 1)
+
+    from skcert.adapters.steps import standard_scaler
+
+    skcert.register_perturbation(Clipped, standard_scaler)
+    points, labels = load_iris(return_X_y=True)
+    points = np.c_[points[:, :2], points[:, 2] + 1e6, points[:, 3] * 1e-6]
+    pipe = make_pipeline(Clipped(), LogisticRegression(max_iter=1000)).fit(points, labels)
+    with pytest.raises(ValueError, match="'clipped'.*does not transform"):
+        certify(pipe, points)
+
+
+def test_steps_that_write_into_their_input_get_a_copy():
+    pipe = make_pipeline(StandardScaler(copy=False), CertifiedGMMClassifier()).fit(X.copy(), Y)
+    points = X.copy()
+    certificate = certify(pipe, points)
+    np.testing.assert_array_equal(points, X)
+    same = make_pipeline(StandardScaler(), CertifiedGMMClassifier()).fit(X, Y)
+    np.testing.assert_allclose(certificate.radius, certify(same, X).radius, rtol=1e-12)
+
+
+def test_a_step_that_does_nothing_still_names_a_space():
+    pipe = Pipeline([("none", "passthrough"), ("sc", StandardScaler()), ("also", None), ("g", CertifiedGMMClassifier())])
+    pipe.fit(X, Y)
+    np.testing.assert_array_equal(certify(pipe, X, space="none").radius, certify(pipe, X).radius)
+    np.testing.assert_array_equal(certify(pipe, X, space="also").radius, certify(pipe, X, space="sc").radius)
+    clash = Pipeline([("latents", StandardScaler()), ("g", CertifiedGMMClassifier())]).fit(X, Y)
+    with pytest.raises(ValueError, match="rename the step"):
+        certify(clash, X, space="latents")
+
+
+@pytest.mark.parametrize("model", ["tied", "full", "diag", "logistic"])
+def test_a_point_whose_scores_overflow_has_radius_zero_and_spoils_no_other(model):
+    pipe = pipeline("bare", model).fit(X / X.std(axis=0), Y)
+    points = X / X.std(axis=0)
+    reference = certify(pipe, points).radius
+    points[3] = 1e308
+    radius = certify(pipe, points).radius
+    assert radius[3] == 0
+    np.testing.assert_allclose(np.delete(radius, 3), np.delete(reference, 3), rtol=1e-9)
+
+
+def test_a_series_of_scales_goes_by_name():
+    pipe = pipeline("scaler", "tied").fit(FRAME, Y)
+    scale = FRAME.std()
+    expected = certify(pipe, FRAME, feature_scale=scale.to_numpy()).radius
+    np.testing.assert_array_equal(certify(pipe, FRAME, feature_scale=scale[::-1]).radius, expected)
+    with pytest.raises(ValueError, match="columns that do not exist: ..colour"):
+        certify(pipe, FRAME, feature_scale={"colour": 1.0})
+
+
+def test_sparsified_coefficients_are_read():
+    model = LogisticRegression(max_iter=10_000).fit(X, Y)
+    expected = certify(model, X).radius
+    np.testing.assert_array_equal(certify(model.sparsify(), X).radius, expected)
+
+
+def test_the_nearest_ellipsoid_rule_has_no_attack_and_no_radius_to_lose():
+    model = CertifiedGMMClassifier(covariance_type="full", decision="nearest-ellipsoid").fit(X / X.std(axis=0), Y)
+    with pytest.raises(ValueError, match="constructs no attack"):
+        model.certify(X / X.std(axis=0), return_attack=True)
+    radius = model.certify(X / X.std(axis=0), feature_scale=np.zeros(13)).radius
+    assert (np.isinf(radius) | (radius == 0)).all() and np.isinf(radius).any()

@@ -292,3 +292,37 @@ def test_partial_fit_says_what_it_cannot_do():
 def test_a_distance_rule_has_no_probabilities():
     model = CertifiedGMMClassifier(decision="nearest-ellipsoid").fit(GOOD_X, GOOD_Y)
     assert not hasattr(model, "predict_proba") and np.isfinite(model.score_samples(GOOD_X)).all()
+
+
+# -- once broken -----------------------------------------------------------------------------------------------------
+
+
+def test_batches_too_small_for_a_covariance_are_counted_once_and_wait_for_more():
+    from sklearn.exceptions import NotFittedError
+
+    X, y = load_iris(return_X_y=True)
+    model = CertifiedGMMClassifier().partial_fit(X[[0, 50, 100]], y[[0, 50, 100]], classes=[0, 1, 2])
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    rest = np.setdiff1d(np.arange(150), [0, 50, 100])
+    model.partial_fit(X[rest], y[rest])
+    np.testing.assert_allclose(model.covariances_, CertifiedGMMClassifier().fit(X, y).covariances_, rtol=1e-10)
+
+
+def test_a_fit_leaves_nothing_of_the_one_before():
+    model = CertifiedGMMClassifier(target_radius=0.1).fit(GOOD_X, GOOD_Y)
+    model.set_params(covariance_type="full", target_radius=None).fit(GOOD_X, GOOD_Y)
+    assert not hasattr(model, "coef_") and not hasattr(model, "robust_shrinkage_")
+    model.set_params(covariance_type="tied").fit(GOOD_X, GOOD_Y).set_params(covariance_type="full")
+    with pytest.raises(ValueError, match="one scatter for all classes"):
+        model.partial_fit(GOOD_X, GOOD_Y)
+
+
+def test_a_covariance_symmetric_to_rounding_is_shared():
+    S = np.array([[1, 0.5], [np.nextafter(0.5, 1), 1]])
+    assert CertifiedGMMClassifier.from_parameters([[0.0, 0.0], [3.0, 0.0]], S).covariance_type == "tied"
+
+
+def test_priors_that_are_no_numbers_are_refused():
+    with pytest.raises(ValueError, match="priors must be an array of probabilities"):
+        CertifiedGMMClassifier(priors="uniform").fit(GOOD_X, GOOD_Y)
