@@ -22,7 +22,7 @@ from skcert.perturbations import SCALE_LIMIT, AffineStep, LipschitzStep, check_n
 
 METHODS = ("auto", "exact", "pairwise", "paper")
 #: how far beyond the computed attack a class change is looked for, before it counts as not found
-STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 1e-5, 1e-3, 1e-2)
+STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 5e-6, 5e-5, 5e-4, 5e-3, 0.05, 0.5)
 
 
 @dataclass(frozen=True)

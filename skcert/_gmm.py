@@ -52,7 +52,9 @@ def _quadratic(means: np.ndarray, inverses: list[estimation.Inverse], log_priors
         means,
         np.array([inverse.precision for inverse in inverses]),
         2 * log_priors - log_dets,
+        np.array([inverse.units for inverse in inverses]),
         np.array([inverse.error for inverse in inverses]),
+        np.array([inverse.doubt for inverse in inverses]),
         grow(np.array([inverse.log_det_error for inverse in inverses]) + 8 * UNIT * (finite + np.abs(log_dets))),
         np.array([inverse.size for inverse in inverses]),
     )

@@ -223,7 +223,9 @@ class QuadraticBoundary:
             means=discriminant.means[alive],
             precisions=discriminant.precisions[alive],
             constants=discriminant.constants[alive],
+            units=discriminant.units[alive],
             precision_error=discriminant.precision_error[alive],
+            doubts=discriminant.doubts[alive],
             constant_error=discriminant.constant_error[alive],
             sizes=discriminant.sizes[alive],
         )
@@ -258,11 +260,7 @@ class QuadraticBoundary:
         """W = P_j - P_i and C'WC, each with a bound of its spectral error."""
         d = self.discriminant
         W = d.precisions[j] - d.precisions[i]
-        doubt = grow(
-            d.precision_error[i] * self.discriminant.sizes[i]
-            + d.precision_error[j] * self.discriminant.sizes[j]
-            + UNIT * fro(W)
-        )
+        doubt = grow(d.doubts[i] + d.doubts[j] + UNIT * fro(W))
         p = self.pullback
         if p is None:
             return W, doubt, W, doubt
@@ -291,7 +289,7 @@ class QuadraticBoundary:
             shift, rounding = (P * between, gamma(2)) if d.diagonal else product(P, between)
             absolute = np.abs(P) * np.abs(between) if d.diagonal else np.abs(P) @ np.abs(between)
             lost = grow((rounding + 4 * UNIT) * np.linalg.norm(absolute), d.n_features + 8)
-            lost, shift = lost + d.precision_error[k] * d.sizes[k] * length, sign * shift
+            lost, shift = lost + d.doubts[k] * length, sign * shift
             if self.pullback is None:
                 turned, turn_error = basis.rotate(shift[None])
                 shift, lost = turned[0], lost + float(turn_error[0])
@@ -352,10 +350,10 @@ class QuadraticBoundary:
             for k in range(K):
                 P = d.precisions[k] if p is None else p.curvature(d.precisions[k])
                 values, slip = _extreme_eigenvalues(P)
-                slip += d.precision_error[k] * self.discriminant.sizes[k] * (1 if p is None else p.size**2)
+                slip += d.doubts[k] * (1 if p is None else p.size**2)
                 if p is not None:
                     slip += gamma(2 * d.n_features + 4) * fro(p.factor) ** 2 * fro(d.precisions[k])
-                    slip += (2 * p.size + p.error) * p.error * self.discriminant.sizes[k]
+                    slip += (2 * p.size + p.error) * p.error * d.sizes[k]
                 ends.append((values[0] - slip, values[-1] + slip))
             bottom, top = np.array(ends).T
             low, high = grow_away(bottom[None] - top[:, None]), grow_away(top[None] - bottom[:, None], up=True)
@@ -398,8 +396,8 @@ class QuadraticBoundary:
                 scores[:, k], y, x = d.score_and_slope(Z[rows], k)
                 score_error[:, k], slope_error[:, k] = d.errors(x, y, k)
                 lengths = row_norms(y) + slope_error[:, k]
-                score_error[:, k] += (2 * lengths + self.discriminant.sizes[k] * zerr) * zerr
-                slope_error[:, k] += self.discriminant.sizes[k] * zerr
+                score_error[:, k] += (2 * lengths + d.sizes[k] * zerr) * zerr
+                slope_error[:, k] += d.sizes[k] * zerr
                 if p is not None:
                     slope_error[:, k] = p.size * slope_error[:, k] + pulled * lengths
                     y = p.slopes(y)

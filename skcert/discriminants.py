@@ -90,12 +90,14 @@ class Affine:
         shifted = means - center
         d, lengths = len(center), row_norms(shifted)
         if inverse is None:
-            coef, rho, lost = shifted, 0.0, gamma(2) * lengths
+            coef, wrong, lost = shifted, 0.0, gamma(2) * lengths
         else:
             coef, rounding = product(shifted, inverse.precision)
-            rho, lost = inverse.error, (rounding + 4 * UNIT) * row_norms(np.abs(shifted) @ np.abs(inverse.precision))
+            lost = (rounding + 4 * UNIT) * row_norms(np.abs(shifted) @ np.abs(inverse.precision))
+            wrong = inverse.units.max() * inverse.error * (row_norms(coef / inverse.units) + lost / inverse.units.min())
+            wrong = np.minimum(wrong, inverse.doubt * lengths)
         half = 0.5 * np.einsum("kd,kd->k", coef, shifted)
-        coef_error = grow(lost + rho * (row_norms(coef) + lost), d + 8)
+        coef_error = grow(lost + wrong, d + 8)
         finite = np.where(np.isfinite(log_priors), np.abs(log_priors), 0.0)
         error = coef_error * lengths + gamma(d + 6) * (row_norms(coef) * lengths + finite)
         return cls(coef, log_priors - half, np.array(center), coef_error, error, _equal_rows(means))
@@ -141,8 +143,12 @@ class Quadratic:
     precisions : ndarray of shape (K, d, d), or (K, d) for diagonal ones
     constants : ndarray of shape (K,)
         ``2 log pi_k - log det S_k``.
+    units : ndarray of shape (K, d)
+        Powers of 2 near the square roots of the diagonals of the precisions: errors are measured free of units.
     precision_error : ndarray of shape (K,)
-        rho_k with ``||(S_k^-1 - P_k) x|| <= rho_k ||P_k x||`` (see ``inverse_defect``).
+        rho_k with ``||D_k^-1 (S_k^-1 - P_k) x|| <= rho_k ||D_k^-1 P_k x||``, D_k the units (see ``inverse_defect``).
+    doubts : ndarray of shape (K,)
+        Upper bounds of ||S_k^-1 - P_k||_2.
     constant_error : ndarray of shape (K,)
     sizes : ndarray of shape (K,)
         Upper bounds of ||S_k^-1||_2 and ||P_k||_2.
@@ -151,7 +157,9 @@ class Quadratic:
     means: np.ndarray
     precisions: np.ndarray
     constants: np.ndarray
+    units: np.ndarray
     precision_error: np.ndarray
+    doubts: np.ndarray
     constant_error: np.ndarray
     sizes: np.ndarray
 
@@ -183,18 +191,20 @@ class Quadratic:
 
     def errors(self, x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Per row, upper bounds of the errors of the score and (l2) of the slope that ``score_and_slope`` returned."""
-        d, P = self.n_features, self.precisions[k]
-        lengths, slopes = row_norms(x), row_norms(y)
+        d, P, rho = self.n_features, self.precisions[k], self.precision_error[k]
         if self.diagonal:
-            spread, size = np.einsum("nd,nd->n", np.abs(x), np.abs(y)), 0.0
+            spread = np.einsum("nd,nd->n", np.abs(x), np.abs(y))
+            score, slope = (gamma(2 * d + 6) + rho) * spread, (gamma(4) + rho) * row_norms(y)
         else:
-            # |x|'|P||x| <= ||x|| sum_k |x_k| ||P_k||
-            rows = row_norms(P)
-            spread, size = lengths * (np.abs(x) @ rows), fro(P)
-        rho = self.precision_error[k]
-        score = gamma(2 * d + 6) * spread + rho * lengths * slopes + 2 * UNIT * np.abs(self.constants[k])
-        slope = (gamma(4) + rho) * slopes + gamma(d + 2) * size * lengths
-        return grow(score + self.constant_error[k]), grow(slope)
+            # |x|'|P||x| = |Dx|' |D^-1 P D^-1| |Dx| <= ||Dx|| sum_k |Dx|_k ||row k||, in which no feature has a unit
+            D = self.units[k]
+            balanced = P / np.multiply.outer(D, D)
+            x, y = x * D, y / D
+            lengths, slopes = row_norms(x), row_norms(y)
+            score = gamma(2 * d + 6) * lengths * (np.abs(x) @ row_norms(balanced)) + rho * lengths * slopes
+            slope = D.max() * ((gamma(4) + rho) * slopes + gamma(d + 2) * fro(balanced) * lengths)
+        constant = 2 * UNIT * np.abs(self.constants[k]) + self.constant_error[k]
+        return grow(score + constant, d + 8), grow(slope, d + 8)
 
 
 @dataclass(frozen=True)
@@ -230,7 +240,7 @@ class NearestEllipsoid:
     def _decompose(self, k: int):
         """Eigenbasis of P_k for the way in (curvature P_k) and for the way out (-P_k)."""
         P = self.quadratic.precisions[k]
-        basis = quadric.Eigenbasis.of(np.asarray(P), extra=self.quadratic.precision_error[k] * self.quadratic.sizes[k])
+        basis = quadric.Eigenbasis.of(np.asarray(P), extra=self.quadratic.doubts[k])
         return basis, quadric.Spectrum.of(basis.values - basis.error), quadric.Spectrum.of(basis.negated - basis.error)
 
     def distances(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

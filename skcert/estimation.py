@@ -12,7 +12,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from skcert.discriminants import batches
-from skcert.geometry.rounding import UNIT, fro, gamma, grow, inverse_defect
+from skcert.geometry.rounding import UNIT, fro, gamma, grow, inverse_defect, spectral
 
 #: bytes of points summed at a time: what stays near the processor
 BATCH = 4 * 2**20
@@ -261,8 +261,12 @@ class Inverse:
     log_det : float
         Of the covariance.
     log_det_error : float
+    units : ndarray of shape (d,)
+        D, close to the square roots of the diagonal of P and powers of 2, so that ``D^-1 P D^-1`` is exact and free of units.
     error : float
-        rho with ``||(S^-1 - P) x|| <= rho ||P x||``.
+        rho with ``||D^-1 (S^-1 - P) x|| <= rho ||D^-1 P x||``.
+    doubt : float
+        Upper bound of ||S^-1 - P||_2.
     size : float
         Upper bound of ||S^-1||_2 and ||P||_2.
     """
@@ -270,7 +274,9 @@ class Inverse:
     precision: np.ndarray
     log_det: float
     log_det_error: float
+    units: np.ndarray
     error: float
+    doubt: float
     size: float
 
 
@@ -304,7 +310,8 @@ def invert(covariance: np.ndarray, name: str, n: float | None) -> Inverse:
     if covariance.ndim == 1:
         logs = np.log(covariance)
         error = (gamma(d + 2) + 2 * UNIT) * float(np.abs(logs).sum())
-        return Inverse(1 / covariance, float(logs.sum()), error, 2 * UNIT, float(grow(1 / values[0])))
+        size = float(grow(1 / values[0]))
+        return Inverse(1 / covariance, float(logs.sum()), error, np.ones(d), 2 * UNIT, 2 * UNIT * size, size)
     factor = np.linalg.cholesky(covariance)
     half = np.tril(linalg.lapack.dpotri(factor, lower=True)[0])
     precision = half + np.tril(half, -1).T
@@ -313,6 +320,9 @@ def invert(covariance: np.ndarray, name: str, n: float | None) -> Inverse:
     scale = np.sqrt(np.diag(covariance))
     log_det_error = 2 * gamma(d + 2) * float(scale @ np.abs(precision) @ scale)
     log_det_error += (gamma(d + 2) + 2 * UNIT) * 2 * float(np.abs(logs).sum())
-    rho = inverse_defect(covariance, precision)
-    size = grow((1 + rho) / (values[0] - doubt))
-    return Inverse(precision, 2 * float(logs.sum()), log_det_error, rho, float(size))
+    units = np.exp2(np.round(np.log2(np.diag(precision)) / 2))
+    balanced = precision / np.multiply.outer(units, units)
+    rho = inverse_defect(covariance * np.multiply.outer(units, units), balanced)
+    size = float(grow(1 / (values[0] - doubt) if values[0] > doubt else np.inf))
+    lost = min(rho * spectral(balanced) * units.max() ** 2, inverse_defect(covariance, precision) * size)
+    return Inverse(precision, 2 * float(logs.sum()), log_det_error, units, rho, float(grow(lost)), float(grow(size + lost)))

@@ -12,7 +12,7 @@ from numbers import Real
 import numpy as np
 
 from skcert.geometry.affine import DUAL_ORDER
-from skcert.geometry.rounding import UNIT, fro, gamma, grow, orthogonality_defect, row_norms
+from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, orthogonality_defect, row_norms
 
 
 def check_norm(norm: float) -> float:
@@ -52,14 +52,17 @@ class AffineStep:
     center : ndarray of shape (d_in,)
     matrix : ndarray of shape (d_out, d_in), or (d,) for a diagonal one
     offset : ndarray of shape (d_out,)
-    matrix_error, offset_error : float
-        Upper bounds of the distance (spectral, l2) from the stored coefficients to those of the step itself.
+    column_error : ndarray of shape (d_in,) or float
+        Per column of the matrix, an upper bound of the l2 distance from the stored to the exact one. By column, because
+        features come in units of their own.
+    offset_error : float
+        The same (l2) for the offset.
     """
 
     center: np.ndarray
     matrix: np.ndarray
     offset: np.ndarray
-    matrix_error: float = 0.0
+    column_error: np.ndarray | float = 0.0
     offset_error: float = 0.0
 
     @classmethod
@@ -74,10 +77,17 @@ class AffineStep:
         return len(self.center)
 
     @property
+    def matrix_error(self) -> float:
+        """Upper bound of the spectral norm of the error of the matrix."""
+        errors = np.broadcast_to(self.column_error, (self.n_inputs,))
+        return float(errors.max()) if self.matrix.ndim == 1 else fro(errors)
+
+    @property
     def size(self) -> float:
         """Upper bound of the spectral norm of the matrix of the step itself."""
         top = np.abs(self.matrix).max() if self.matrix.ndim == 1 else np.linalg.norm(self.matrix, 2)
-        return float(top) + gamma(8 * len(self.offset)) * fro(self.matrix) + self.matrix_error
+        slip = 0.0 if self.matrix.ndim == 1 else gamma(8 * len(self.offset)) * fro(self.matrix)
+        return grow(float(top) + slip + self.matrix_error)
 
     def apply(self, X: np.ndarray) -> np.ndarray:
         """Images of the rows of X, float64."""
@@ -86,9 +96,46 @@ class AffineStep:
 
     def error(self, X: np.ndarray) -> np.ndarray:
         """Per row, an upper bound of the l2 distance from :meth:`apply` to the step in real arithmetic."""
-        length = row_norms(np.asarray(X, dtype=float) - self.center)
-        rounding = gamma(self.n_inputs + 4) * (fro(self.matrix) * length + fro(self.offset))
-        return rounding + self.matrix_error * length + self.offset_error
+        moved = np.abs(np.asarray(X, dtype=float) - self.center)
+        columns = np.broadcast_to(self.column_error, (self.n_inputs,))
+        if self.matrix.ndim == 1:
+            rounding, wrong = gamma(4) * row_norms(moved * self.matrix), row_norms(moved * columns)
+        else:
+            # |A||x| = |A D^-1| |D x| with D the norms of the columns: units cancel
+            units = column_norms(self.matrix)
+            balanced = fro(self.matrix / np.where(units > 0, units, 1))
+            rounding, wrong = gamma(self.n_inputs + 6) * balanced * row_norms(moved * units), moved @ columns
+        return grow(rounding + wrong + gamma(2) * fro(self.offset) + self.offset_error, self.n_inputs + 4)
+
+    def stretched(self, scale: np.ndarray) -> AffineStep:
+        """The same map of a perturbation ``scale * v``, as a map of v."""
+        matrix = self.matrix * scale
+        columns = grow(self.column_error * scale + 2 * UNIT * column_norms(matrix))
+        return AffineStep(self.center, matrix, self.offset, columns, self.offset_error)
+
+    def then(self, outer: AffineStep) -> AffineStep:
+        """The composition: this step first, ``outer`` after it."""
+        A, B = self.matrix, outer.matrix
+        inner_error = np.broadcast_to(self.column_error, (self.n_inputs,))
+        outer_error = np.broadcast_to(outer.column_error, (outer.n_inputs,))
+        if A.ndim == 1:  # B diag(A): a column of B times a number
+            matrix = B * A
+            columns = 2 * UNIT * column_norms(matrix) + column_norms(B) * inner_error + outer_error * (np.abs(A) + inner_error)
+        elif B.ndim == 1:
+            matrix = B[:, None] * A
+            columns = 2 * UNIT * column_norms(matrix) + np.abs(B).max() * inner_error
+            columns = columns + column_norms(outer_error[:, None] * A) + outer_error.max() * inner_error
+        else:
+            matrix = B @ A
+            columns = (
+                gamma(len(A) + 2) * column_norms(np.abs(B) @ np.abs(A)) + outer.size * inner_error + outer_error @ np.abs(A)
+            )
+        shifted, reach = self.offset - outer.center, np.abs(self.offset) + np.abs(outer.center)
+        moved, bulk = (B * shifted, np.abs(B) * reach) if B.ndim == 1 else (B @ shifted, np.abs(B) @ reach)
+        rounding = gamma(len(self.offset) + 6) * fro(bulk + np.abs(outer.offset))
+        offset_error = rounding + float(outer_error @ reach) + outer.size * self.offset_error + outer.offset_error
+        n = len(self.offset) + 8
+        return AffineStep(self.center, matrix, moved + outer.offset, grow(columns, n), grow(offset_error, n))
 
     def agrees(self, before: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> bool:
         """Whether ``theirs``, what the step itself made of the rows of ``before``, is what :meth:`apply` returned.
@@ -102,35 +149,6 @@ class AffineStep:
         spread = size * center if size.ndim == 1 else size @ center
         room = (1e-3 if single else 1e-7) * np.abs(theirs).max(axis=0, initial=0) + (1e-5 if single else 1e-12) * spread
         return bool((np.abs(ours - theirs) <= room).all())
-
-    def stretched(self, scale: np.ndarray) -> AffineStep:
-        """The same map of a perturbation ``scale * v``, as a map of v."""
-        error = self.matrix_error * scale.max() + 2 * UNIT * fro(self.matrix * scale)
-        return AffineStep(self.center, self.matrix * scale, self.offset, grow(error), self.offset_error)
-
-    def then(self, outer: AffineStep) -> AffineStep:
-        """The composition: this step first, ``outer`` after it."""
-        shifted = self.offset - outer.center
-        product = gamma(max(len(self.offset), 2)) * fro(outer.matrix) * fro(self.matrix)
-        if outer.matrix.ndim == 1:
-            matrix = outer.matrix * self.matrix if self.matrix.ndim == 1 else outer.matrix[:, None] * self.matrix
-            moved = outer.matrix * shifted
-        else:
-            matrix = outer.matrix * self.matrix if self.matrix.ndim == 1 else outer.matrix @ self.matrix
-            moved = outer.matrix @ shifted
-        bulk = fro(outer.matrix) * (fro(self.offset) + fro(outer.center)) + fro(outer.offset)
-        return AffineStep(
-            self.center,
-            matrix,
-            moved + outer.offset,
-            matrix_error=grow(product + outer.matrix_error * self.size + outer.size * self.matrix_error),
-            offset_error=grow(
-                gamma(len(self.offset) + 4) * bulk
-                + outer.matrix_error * (fro(self.offset) + fro(outer.center))
-                + outer.size * self.offset_error
-                + outer.offset_error
-            ),
-        )
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ MUTANTS = {
     "certified accuracy is strict": ("_certificate.py", 'side="left"', 'side="right"'),
     "round printed radii to nearest": ("_certificate.py", "exact.adjusted() - digits + 1), rounding=ROUND_FLOOR)", "exact.adjusted() - digits + 1))"),
     "do not verify the attack": ("_certify.py", "!= prediction[pending]", "== self._predict_from(_like(origin, trial, pending), start)"),
-    "lengthen the attack by nothing": ("_certify.py", "STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 1e-5, 1e-3, 1e-2)", "STRETCHES = (-1e-6,)"),
+    "lengthen the attack by nothing": ("_certify.py", "STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 5e-6, 5e-5, 5e-4, 5e-3, 0.05, 0.5)", "STRETCHES = (-1e-6,)"),
     "ignore the feature scale": ("_certify.py", "step = AffineStep.scaling(scale) if step is None else step.stretched(scale)", "pass"),
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skcert._embedder import PretrainedEmbedder
 from skcert.adapters import Uncertifiable, register_perturbation
-from skcert.geometry.rounding import UNIT, fro
+from skcert.geometry.rounding import UNIT, column_norms
 from skcert.perturbations import AffineStep, LipschitzStep
 
 
@@ -17,19 +17,19 @@ def standard_scaler(step: StandardScaler) -> AffineStep:
     d = step.n_features_in_
     center = np.zeros(d) if step.mean_ is None or not step.with_mean else np.asarray(step.mean_, dtype=float)
     scale = np.ones(d) if step.scale_ is None or not step.with_std else np.asarray(step.scale_, dtype=float)
-    return AffineStep(center, 1 / scale, np.zeros(d), matrix_error=2 * UNIT * float((1 / np.abs(scale)).max()))
+    return AffineStep(center, 1 / scale, np.zeros(d), column_error=2 * UNIT / np.abs(scale))
 
 
 def pca(step: PCA) -> AffineStep:
     """Projection on the components; whitened, each divided by its deviation, which scikit-learn clips at eps."""
     matrix = np.asarray(step.components_, dtype=float)
-    error = 0.0
+    error: np.ndarray | float = 0.0
     if step.whiten:
         scale = np.sqrt(step.explained_variance_)
         floor = np.finfo(scale.dtype).eps
         matrix = matrix / np.maximum(np.asarray(scale, dtype=float), floor)[:, None]
-        error = 4 * UNIT * fro(matrix)
-    return AffineStep(np.asarray(step.mean_, dtype=float), matrix, np.zeros(len(matrix)), matrix_error=error)
+        error = 4 * UNIT * column_norms(matrix)
+    return AffineStep(np.asarray(step.mean_, dtype=float), matrix, np.zeros(len(matrix)), column_error=error)
 
 
 def pretrained_embedder(step: PretrainedEmbedder) -> LipschitzStep:

@@ -219,12 +219,18 @@ def distance(
     radius[never] = np.inf
 
     first = np.abs(slopes[:, 0])
-    attack = _attack_length(np.maximum(margin, 0) + margin_error, first, s, t0, t1, a)[0] * (1 + 1e-3)
-    with np.errstate(invalid="ignore", over="ignore"):
-        worst = np.maximum(margin, 0) + margin_error + 2 * attack * (slope_error + attack * curvature_error)
-        worst += gamma(d + 16) * (worst + s * t0 + s * (1 + a * s) * t1)
-    found = grow(_attack_length(worst, first, s, t0, t1, a)[0], 16)
-    attack = np.where(found <= attack, found, np.inf)
+    top = np.maximum(margin, 0) + margin_error
+    nearly = _attack_length(top, first, s, t0, t1, a)[0]
+    attack = np.full(n, np.inf)
+    for room in (1.001, 1.1, 2.0):  # errors grow with the length: it must be the length they were taken at, or less
+        with np.errstate(invalid="ignore", over="ignore"):
+            reach = room * nearly
+            worst = top + 2 * reach * (slope_error + reach * curvature_error)
+            worst += gamma(d + 16) * (worst + s * t0 + s * (1 + a * s) * t1)
+        found = grow(_attack_length(worst, first, s, t0, t1, a)[0], 16)
+        attack = np.minimum(attack, np.where(found <= reach, found, np.inf))
+        if np.isfinite(attack).all():
+            break
     attack[never] = np.inf
     return Distance(np.minimum(radius, attack), attack, s)
 

@@ -45,6 +45,11 @@ def row_norms(a: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("nd,nd->n", a, a) + a.shape[1] * TINY) * (1 + gamma(a.shape[1] + 3))
 
 
+def column_norms(a: np.ndarray) -> np.ndarray:
+    """Euclidean norm of every column, rounded up; of a diagonal matrix (1-D) the absolute values."""
+    return np.abs(a) if a.ndim == 1 else row_norms(a.T)
+
+
 def orthogonality_defect(v: np.ndarray) -> float:
     """Upper bound of ||V'V - I||_2, hence of ||H - I||_2 in the polar decomposition V = Q H."""
     r = v.shape[1]
