@@ -133,7 +133,7 @@ class AffineBoundary:
     def _margins(self, Z, z_error, space):
         """Winners, lead of the winner over every class, and how far rounding may have made it too large."""
         d, n = self.discriminant, len(Z)
-        x = np.subtract(Z, d.center, out=space.points[:n], dtype=float)
+        x = d.centred(Z, out=space.points[:n])
         scores = d.centred_scores(x, out=space.scores[:n])
         error = 2 * d.score_error(row_norms(x))
         if z_error is not None:
@@ -372,7 +372,12 @@ class QuadraticBoundary:
             out.winner[:] = out.runner_up[:] = self.classes[0]
             out.radius[:] = np.inf
             return out
-        low, high = self._bends(exact=method != "exact")
+        low, high = (bound.copy() for bound in self._bends(exact=method != "exact"))
+        if method == "exact":  # what is known of pairs by now prunes better than Weyl's bound
+            for (i, j), pair in self._pairs.items():
+                w, slip = pair.basis.values, pair.basis.error
+                low[i, j], high[i, j] = w[0] - slip, w[-1] + slip
+                low[j, i], high[j, i] = -high[i, j], -low[i, j]
         for rows in batches(len(Z), 8 * 12 * K, 8 * 2**20):
             error = np.zeros(rows.stop - rows.start) if z_error is None else z_error[rows]
             self._block(out, rows, Z[rows], error, low, high, method)

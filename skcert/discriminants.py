@@ -116,8 +116,14 @@ class Affine:
         """Scores, shape (n, K), in float64 whatever the type of Z."""
         out = np.empty((len(Z), len(self.coef)))
         for rows in batches(len(Z), 8 * self.n_features, 4 * 2**20):
-            out[rows] = self.centred_scores(np.subtract(Z[rows], self.center, dtype=float))
+            out[rows] = self.centred_scores(self.centred(Z[rows]))
         return out
+
+    def centred(self, Z: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """``Z - center`` in float64; Z itself where that is the same."""
+        if Z.dtype == np.float64 and not self.center.any():
+            return Z
+        return np.subtract(Z, self.center, out=out, dtype=float)
 
     def centred_scores(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Scores of ``x = z - center``."""
@@ -162,6 +168,13 @@ class Quadratic:
     doubts: np.ndarray
     constant_error: np.ndarray
     sizes: np.ndarray
+    _rows: np.ndarray = field(init=False, repr=False)  # norms of the rows of D^-1 P D^-1
+    _per_unit: np.ndarray = field(init=False, repr=False)  # 1 / units, exact
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_per_unit", 1 / self.units)
+        balanced = () if self.diagonal else zip(self.precisions, self._per_unit, strict=True)
+        object.__setattr__(self, "_rows", np.array([row_norms(P * np.multiply.outer(u, u)) for P, u in balanced]))
 
     @property
     def n_classes(self) -> int:
@@ -191,18 +204,17 @@ class Quadratic:
 
     def errors(self, x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Per row, upper bounds of the errors of the score and (l2) of the slope that ``score_and_slope`` returned."""
-        d, P, rho = self.n_features, self.precisions[k], self.precision_error[k]
+        d, rho = self.n_features, self.precision_error[k]
         if self.diagonal:
             spread = np.einsum("nd,nd->n", np.abs(x), np.abs(y))
             score, slope = (gamma(2 * d + 6) + rho) * spread, (gamma(4) + rho) * row_norms(y)
         else:
             # |x|'|P||x| = |Dx|' |D^-1 P D^-1| |Dx| <= ||Dx|| sum_k |Dx|_k ||row k||, in which no feature has a unit
-            D = self.units[k]
-            balanced = P / np.multiply.outer(D, D)
-            x, y = x * D, y / D
-            lengths, slopes = row_norms(x), row_norms(y)
-            score = gamma(2 * d + 6) * lengths * (np.abs(x) @ row_norms(balanced)) + rho * lengths * slopes
-            slope = D.max() * ((gamma(4) + rho) * slopes + gamma(d + 2) * fro(balanced) * lengths)
+            scaled = x * self.units[k]
+            lengths, slopes = row_norms(scaled), row_norms(y * self._per_unit[k])
+            spread = np.abs(scaled, out=scaled) @ self._rows[k]
+            score = gamma(2 * d + 6) * lengths * spread + rho * lengths * slopes
+            slope = self.units[k].max() * ((gamma(4) + rho) * slopes + gamma(d + 2) * fro(self._rows[k]) * lengths)
         constant = 2 * UNIT * np.abs(self.constants[k]) + self.constant_error[k]
         return grow(score + constant, d + 8), grow(slope, d + 8)
 

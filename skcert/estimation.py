@@ -53,25 +53,33 @@ class Moments:
         K, d = shift.shape
         first, third, fourth = np.zeros((K, d)), np.zeros((K, d)), np.zeros(K)
         second = np.zeros((d, d) if pooled else (K, d, d))
-        order = None if pooled else np.argsort(codes, kind="stable")  # long runs of one class make large products
-        for rows in batches(len(X), 8 * d, BATCH):
-            at = rows if order is None else order[rows]
-            label, weight = codes[at], weights[at]
-            x = shift[label]
-            np.subtract(X[at], x, out=x)
-            sums = _indicator(label, weight, K)
+        buffer = np.empty((max(1, min(len(X), BATCH // (8 * d))), d))
+
+        def centred(at, shifts):
+            """Points about their shift, in the buffer; their weights and squared norms."""
+            x, weight = np.subtract(X[at], shifts, out=buffer[: len(codes[at])]), weights[at]
             square = np.einsum("nd,nd->n", x, x)
-            first += sums @ x
-            fourth += sums @ square**2
-            third += _indicator(label, weight * square, K) @ x
-            if (weight != 1).any():
-                x *= np.sqrt(weight)[:, None]
-            if pooled:
-                second += x.T @ x
-                continue
-            for k in np.unique(label):
-                own = x[label == k]
-                second[k] += own.T @ own
+            return x, weight, square
+
+        if pooled:
+            for rows in batches(len(X), 8 * d, BATCH):
+                x, weight, square = centred(rows, shift[codes[rows]])
+                first += _indicator(codes[rows], weight, K) @ x
+                third += _indicator(codes[rows], weight * square, K) @ x
+                fourth += np.bincount(codes[rows], weight * square**2, minlength=K)
+                second += _gram(x, weight)
+        else:  # class by class: long runs of one class make large products
+            order = np.argsort(codes, kind="stable")
+            ends = np.cumsum(np.bincount(codes, minlength=K))
+            for k, end in enumerate(ends):
+                own = order[ends[k - 1] if k else 0 : end]
+                for rows in batches(len(own), 8 * d, BATCH):
+                    x, weight, square = centred(own[rows], shift[k])
+                    sums = np.stack([weight, weight * square]) @ x
+                    first[k] += sums[0]
+                    third[k] += sums[1]
+                    fourth[k] += weight @ square**2
+                    second[k] += _gram(x, weight)
         return cls(np.bincount(codes, weights, minlength=K), shift, first, second, third, fourth)
 
     @classmethod
@@ -135,6 +143,13 @@ def class_means(X, codes, weights, n_classes: int) -> np.ndarray:
         total += _indicator(codes[rows], weights[rows], n_classes) @ np.asarray(X[rows], dtype=float)
     count = np.bincount(codes, weights, minlength=n_classes)
     return total / np.where(count > 0, count, 1)[:, None]
+
+
+def _gram(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted x'x; x is spent."""
+    if (weight != 1).any():
+        x *= np.sqrt(weight)[:, None]
+    return x.T @ x
 
 
 def _indicator(codes, weights, n_classes):
@@ -324,5 +339,5 @@ def invert(covariance: np.ndarray, name: str, n: float | None) -> Inverse:
     balanced = precision / np.multiply.outer(units, units)
     rho = inverse_defect(covariance * np.multiply.outer(units, units), balanced)
     size = float(grow(1 / (values[0] - doubt) if values[0] > doubt else np.inf))
-    lost = min(rho * spectral(balanced) * units.max() ** 2, inverse_defect(covariance, precision) * size)
+    lost = rho * spectral(balanced) * units.max() ** 2
     return Inverse(precision, 2 * float(logs.sum()), log_det_error, units, rho, float(grow(lost)), float(grow(size + lost)))

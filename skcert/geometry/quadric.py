@@ -6,6 +6,7 @@ Rows are independent problems. Every radius here is a lower bound of the distanc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -87,6 +88,13 @@ class Eigenbasis:
         residue = fro(W @ vectors - vectors * values) + gamma(len(W) + 2) * (fro(W) + top) * fro(vectors)
         return cls(values, vectors, None, defect, grow(extra + (2 * defect * top + residue) / (1 - defect)))
 
+    @cached_property
+    def turn(self) -> float:
+        """Relative l2 error of a row that :meth:`rotate` returns."""
+        if self.vectors is None:
+            return 0.0
+        return float(grow(self.defect + gamma(len(self.values)) * fro(self.vectors)))
+
     @property
     def negated(self) -> np.ndarray:
         """Eigenvalues of -W in ascending order."""
@@ -96,8 +104,7 @@ class Eigenbasis:
         """Rows in the eigenbasis, and bounds of their l2 errors."""
         if self.vectors is None:
             return g[:, self.order], np.zeros(len(g))
-        d = len(self.values)
-        return g @ self.vectors, grow((self.defect + gamma(d) * fro(self.vectors)) * row_norms(g))
+        return g @ self.vectors, grow(self.turn * row_norms(g))
 
     def unrotate(self, y: np.ndarray) -> np.ndarray:
         """Back from the eigenbasis."""
