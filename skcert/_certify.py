@@ -20,6 +20,8 @@ from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
 from skcert.geometry.rounding import grow, shrink
 from skcert.perturbations import SCALE_LIMIT, AffineStep, LipschitzStep, check_norm
 
+#: spaces, norms and feature scales whose boundaries a Certifier keeps, the oldest making room
+KEPT = 8
 METHODS = ("auto", "exact", "pairwise", "paper")
 #: how far beyond the computed attack a class change is looked for, before it counts as not found
 STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 5e-6, 5e-5, 5e-4, 5e-3, 0.05, 0.5)
@@ -295,6 +297,8 @@ class Certifier:
     def _boundary(self, space: str, route: _Route, norm: float, scale: np.ndarray | None):
         key = (space, norm, None if scale is None else scale.tobytes())
         if key not in self._boundaries:
+            while len(self._boundaries) >= KEPT:
+                self._boundaries.pop(next(iter(self._boundaries)))
             step = route.fold
             if scale is not None:
                 step = AffineStep.scaling(scale) if step is None else step.stretched(scale)

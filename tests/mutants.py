@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 #: name -> (file under skcert/, line as it is, line as it must not be)
 MUTANTS = {
     "drop the factor 2 of the margin": ("geometry/quadric.py", "radius = shrink(margin / (slope + np.sqrt(np.maximum(inside, 0))))", "radius = shrink(2 * margin / (slope + np.sqrt(np.maximum(inside, 0))))"),
-    "return the primal value": ("geometry/quadric.py", "return Distance(radius, np.maximum(attack, radius), s)", "return Distance(np.where(np.isfinite(attack), attack, radius), np.maximum(attack, radius), s)"),
+    "return the primal value": ("geometry/quadric.py", "return Distance(np.minimum(radius, attack), attack, s)", "return Distance(np.where(np.isfinite(attack), attack, radius), attack, s)"),
     "forget the rounding of the dual": ("geometry/quadric.py", "radius = shrink(np.minimum(nominal, safe), 16)", "radius = grow(nominal, 16)"),
     "do not lower the spectrum by its error": ("boundaries.py", "spectra = [quadric.Spectrum.of(v - basis.error)", "spectra = [quadric.Spectrum.of(v + 1e5 * basis.error)"),
     "declare every rival out of reach when W > 0": ("geometry/quadric.py", "    return grow(depth, squares.shape[1] + 16) ** 2 < shrink(margin)", "    return margin > 0"),
@@ -56,6 +56,10 @@ MUTANTS = {
     "round printed radii to nearest": ("_certificate.py", "exact.adjusted() - digits + 1), rounding=ROUND_FLOOR)", "exact.adjusted() - digits + 1))"),
     "do not verify the attack": ("_certify.py", "!= prediction[pending]", "== self._predict_from(_like(origin, trial, pending), start)"),
     "lengthen the attack by nothing": ("_certify.py", "STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 5e-6, 5e-5, 5e-4, 5e-3, 0.05, 0.5)", "STRETCHES = (-1e-6,)"),
+    "call slopes parallel that only round to the same": ("discriminants.py", "coef_error, error, _equal_rows(means))", "coef_error, error, _equal_rows(coef))"),
+    "forget the error of the coefficients": ("discriminants.py", "coef_error = grow(lost + wrong, d + 8)", "coef_error = 0 * lengths"),
+    "forget the error of the scores": ("discriminants.py", "return grow(score + constant, d + 8), grow(slope, d + 8)", "return 0 * score, grow(slope, d + 8)"),
+    "share one tolerance between features of different units": ("perturbations.py", "np.abs(theirs).max(axis=0, initial=0) + (1e-5 if single else 1e-12) * spread", "np.abs(theirs).max() + (1e-5 if single else 1e-12) * center.max() * size.max()"),
     "ignore the feature scale": ("_certify.py", "step = AffineStep.scaling(scale) if step is None else step.stretched(scale)", "pass"),
 }  # fmt: skip
 

@@ -93,7 +93,7 @@ class Eigenbasis:
         """Relative l2 error of a row that :meth:`rotate` returns."""
         if self.vectors is None:
             return 0.0
-        return float(grow(self.defect + gamma(len(self.values)) * fro(self.vectors)))
+        return float(grow(self.defect + gamma(len(self.values) + 4) * fro(self.vectors)))
 
     @property
     def negated(self) -> np.ndarray:
