@@ -138,8 +138,11 @@ class Certifier:
 
         prediction = self._classes[nearest.winner]
         radius, attack_radius = nearest.radius, nearest.attack_radius
+        runner_up = self._classes[nearest.runner_up]
         if not (route.fold is None and type(self._model) is CertifiedGMMClassifier and self._same_rule()):
-            prediction, radius = self._check_predictions(seen, latents, nearest, prediction)
+            theirs, radius = self._check_predictions(seen, latents, nearest, prediction)
+            runner_up = np.where(theirs == prediction, runner_up, prediction)
+            prediction = theirs
         if route.factor is not None:
             radius, attack_radius = shrink(radius / route.factor), np.full(len(radius), np.inf)
         attack = None
@@ -150,7 +153,7 @@ class Certifier:
         return Certificate(
             prediction,
             radius,
-            self._classes[nearest.runner_up],
+            runner_up,
             attack_radius,
             attack,
             norm,

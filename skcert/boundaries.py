@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
 from skcert.geometry import affine, quadric
@@ -52,6 +54,11 @@ class Nearest:
         if parts[0].attack is not None:
             whole.attack = np.concatenate([part.attack for part in parts if part.attack is not None])
         return whole
+
+
+def _progress(total: int, description: str, unit: str) -> tqdm:
+    """A bar on a terminal, for work that takes more than two seconds."""
+    return tqdm(total=total, desc=description, unit=unit, delay=2, leave=False, disable=None)
 
 
 def _split(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -335,8 +342,8 @@ class QuadraticBoundary:
             return self._extremes[key]
         low, high = np.zeros((K, K)), np.zeros((K, K))
         if pairwise:
-            for i in range(K):
-                for j in range(i + 1, K):
+            with _progress(K * (K - 1) // 2, "eigenvalues of pairs of classes", "pair") as bar:
+                for i, j in combinations(range(K), 2):
                     if (i, j) in self._pairs:
                         values, error = self._pairs[i, j].basis.values, self._pairs[i, j].basis.error
                     else:
@@ -345,6 +352,7 @@ class QuadraticBoundary:
                         error = error + slip
                     low[i, j], high[i, j] = values[0] - error, values[-1] + error
                     low[j, i], high[j, i] = -high[i, j], -low[i, j]
+                    bar.update()
         else:
             ends = []
             for k in range(K):
@@ -378,9 +386,11 @@ class QuadraticBoundary:
                 w, slip = pair.basis.values, pair.basis.error
                 low[i, j], high[i, j] = w[0] - slip, w[-1] + slip
                 low[j, i], high[j, i] = -high[i, j], -low[i, j]
-        for rows in batches(len(Z), 8 * 12 * K, 8 * 2**20):
-            error = np.zeros(rows.stop - rows.start) if z_error is None else z_error[rows]
-            self._block(out, rows, Z[rows], error, low, high, method)
+        with _progress(len(Z), "certifying", "row") as bar:
+            for rows in batches(len(Z), 8 * 12 * K, 8 * 2**20):
+                error = np.zeros(rows.stop - rows.start) if z_error is None else z_error[rows]
+                self._block(out, rows, Z[rows], error, low, high, method)
+                bar.update(rows.stop - rows.start)
         out.winner, out.runner_up = self.classes[out.winner], self.classes[out.runner_up]
         return out
 
