@@ -56,7 +56,6 @@ MUTANTS = {
     "round printed radii to nearest": ("_certificate.py", "exact.adjusted() - digits + 1), rounding=ROUND_FLOOR)", "exact.adjusted() - digits + 1))"),
     "do not verify the attack": ("_certify.py", "!= prediction[pending]", "== self._predict_from(_like(origin, trial, pending), start)"),
     "lengthen the attack by nothing": ("_certify.py", "STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 5e-6, 5e-5, 5e-4, 5e-3, 0.05, 0.5)", "STRETCHES = (-1e-6,)"),
-    "call slopes parallel that only round to the same": ("discriminants.py", "coef_error, error, _equal_rows(means))", "coef_error, error, _equal_rows(coef))"),
     "forget the error of the coefficients": ("discriminants.py", "coef_error = grow(lost + wrong, d + 8)", "coef_error = 0 * lengths"),
     "forget the error of the scores": ("discriminants.py", "return grow(score + constant, d + 8), grow(slope, d + 8)", "return 0 * score, grow(slope, d + 8)"),
     "share one tolerance between features of different units": ("perturbations.py", "np.abs(theirs).max(axis=0, initial=0) + (1e-5 if single else 1e-12) * spread", "np.abs(theirs).max() + (1e-5 if single else 1e-12) * center.max() * size.max()"),

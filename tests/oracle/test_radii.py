@@ -82,6 +82,19 @@ def test_random_mixtures_agree_with_60_digits_and_certify_less_when_ill_conditio
         assert attack >= truth
 
 
+@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("condition, loss", [(1e2, 1e-8), (1e6, 1e-4), (1e9, 1)])
+def test_shared_covariances_of_any_condition_stay_below_60_digits(seed, condition, loss):
+    rng = np.random.default_rng([seed, int(condition), 7])
+    means, covariances, priors = random_mixture(rng, 3, int(rng.integers(2, 6)), condition)
+    exact = Mixture(means, [covariances[0]] * 3, priors)
+    model = CertifiedGMMClassifier.from_parameters(means, covariances[0], priors, covariance_type="tied")
+    Z = rng.standard_normal((3, means.shape[1])) * 3
+    for z, radius, attack in zip(Z, *(getattr(model.certify(Z), name) for name in ("radius", "attack_radius")), strict=True):
+        truth = exact.radius(z)
+        assert truth * (1 - mp.mpf(loss)) <= radius <= truth <= attack
+
+
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("whiten", [False, True])
 @pytest.mark.parametrize("covariance_type", ["full", "diag", "tied"])

@@ -391,11 +391,9 @@ def test_a_rule_with_too_few_scores_or_bad_numbers_is_refused():
 # -- once broken -----------------------------------------------------------------------------------------------------
 
 
-def test_two_slopes_that_only_round_to_the_same_are_not_parallel():
+def test_a_class_with_prior_zero_far_away_does_not_blur_the_slopes_of_the_others():
     model = CertifiedGMMClassifier.from_parameters([[0.0], [5e-10], [3e7]], [[1.0]], priors=[1 - 1e-30, 1e-30, 0])
     assert model.certify([[1e7]]).radius[0] <= 1.38155e11
-    model = CertifiedGMMClassifier.from_parameters([[3e7], [3e7 + 4e-9]], [[1.0]], priors=[1 - 1e-9, 1e-9])
-    assert np.isfinite(model.certify([[3e7]]).radius).all()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
@@ -407,17 +405,18 @@ def test_the_papers_formula_for_two_linear_classes_is_exact_in_any_unit(scale):
 
 
 def test_the_check_of_a_step_knows_the_units_of_each_feature():
-    class Clipped(StandardScaler):
+    class Wavy(StandardScaler):
         def transform(self, X):
-            return 3 * np.clip(super().transform(X), -1, 1)
+            scaled = super().transform(X)
+            return scaled + 0.3 * np.sin(5 * scaled)
 
     from skcert.adapters.steps import standard_scaler
 
-    skcert.register_perturbation(Clipped, standard_scaler)
+    skcert.register_perturbation(Wavy, standard_scaler)
     points, labels = load_iris(return_X_y=True)
     points = np.c_[points[:, :2], points[:, 2] + 1e6, points[:, 3] * 1e-6]
-    pipe = make_pipeline(Clipped(), LogisticRegression(max_iter=1000)).fit(points, labels)
-    with pytest.raises(ValueError, match="'clipped'.*does not transform"):
+    pipe = make_pipeline(Wavy(), LogisticRegression(max_iter=1000)).fit(points, labels)
+    with pytest.raises(ValueError, match="'wavy'.*does not transform"):
         certify(pipe, points)
 
 
