@@ -339,5 +339,6 @@ def invert(covariance: np.ndarray, name: str, n: float | None) -> Inverse:
     balanced = precision / np.multiply.outer(units, units)
     rho = inverse_defect(covariance * np.multiply.outer(units, units), balanced)
     size = float(grow(1 / (values[0] - doubt) if values[0] > doubt else np.inf))
-    lost = rho * spectral(balanced) * units.max() ** 2
+    # in balanced units for features of very different scales, in their own for covariances of a rotated kind
+    lost = min(rho * spectral(balanced) * units.max() ** 2, inverse_defect(covariance, precision) * size)
     return Inverse(precision, 2 * float(logs.sum()), log_det_error, units, rho, float(grow(lost)), float(grow(size + lost)))
