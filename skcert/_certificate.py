@@ -122,7 +122,10 @@ class Certificate:
 
     def to_frame(self) -> pd.DataFrame:
         """A DataFrame with prediction, radius, runner_up and attack_radius, one row per point."""
-        import pandas as pd
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError("Certificate.to_frame needs pandas: pip install pandas.") from None
 
         columns = ("prediction", "radius", "runner_up", "attack_radius")
         return pd.DataFrame({name: getattr(self, name) for name in columns})
