@@ -1,12 +1,12 @@
 """skcert: certified robustness of Gaussian-mixture classifiers, and of the scikit-learn pipelines around them."""
 
 from skcert import datasets, metrics, plotting
+from skcert._affine import Affine
 from skcert._certificate import Certificate
 from skcert._certify import Certifier, certify
 from skcert._embedder import PretrainedEmbedder
 from skcert._gmm import CertifiedGMMClassifier
 from skcert.adapters import Uncertifiable, register_discriminant, register_perturbation
-from skcert.discriminants import Affine
 from skcert.perturbations import AffineStep, LipschitzStep
 
 __all__ = [

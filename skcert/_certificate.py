@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,8 @@ class Certificate:
         1.0 for a deterministic guarantee.
     method : str
         How the radius was computed.
+    exact : bool
+        Whether the radius is the distance to the nearest boundary itself, up to rounding; otherwise a lower bound of it.
     """
 
     prediction: np.ndarray
@@ -70,10 +72,24 @@ class Certificate:
     guarantee: str
     confidence: float
     method: str
+    exact: bool = False
 
     def __post_init__(self) -> None:
         if np.isnan(self.radius).any():
             raise ValueError("A radius is NaN: what is not known must be certified at 0.")
+
+    @classmethod
+    def concatenate(cls, parts: list[Certificate]) -> Certificate:
+        """Certificates of one request, batch by batch and without attacks, as one."""
+        if len(parts) == 1:
+            return parts[0]
+        return replace(
+            parts[0],
+            prediction=np.concatenate([part.prediction for part in parts]),
+            radius=np.concatenate([part.radius for part in parts]),
+            runner_up=np.concatenate([part.runner_up for part in parts]),
+            attack_radius=np.concatenate([part.attack_radius for part in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.radius)
@@ -137,7 +153,7 @@ class Certificate:
             ("points", str(n)),
             ("perturbation", f"l{self.norm:g} in {self.space!r}" if self.norm != np.inf else f"linf in {self.space!r}"),
             ("guarantee", ("none (an estimate)" if self.guarantee == "none" else self.guarantee) + level),
-            ("method", self.method),
+            ("method", self.method + ("" if self.exact else ", a lower bound")),
         ]
         if n:
             low, middle, high = np.quantile(self.radius, [0.1, 0.5, 0.9], method="lower")

@@ -9,47 +9,65 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.pipeline import Pipeline
+from sklearn import config_context
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skcert._certificate import Certificate
 from skcert._gmm import CertifiedGMMClassifier
-from skcert.adapters import Uncertifiable, discriminant_of, perturbation_of
+from skcert._points import FLOATS, Points, dense, numbers, source_of
+from skcert.adapters import Uncertifiable, discriminant_of
+from skcert.adapters.composites import is_nothing, link, unrolled
+from skcert.adapters.models import own_scores
 from skcert.boundaries import PAIR_BUDGET, AffineBoundary, EllipsoidBoundary, Nearest, QuadraticBoundary
 from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
-from skcert.geometry.rounding import grow, shrink
-from skcert.perturbations import SCALE_LIMIT, AffineStep, LipschitzStep, check_norm
+from skcert.geometry.rounding import grow
+from skcert.perturbations import SCALE_LIMIT, AffineStep, Link, LipschitzStep, check_norm
+from skcert.routes import Route, constants, imputes
 
 #: spaces, norms and feature scales whose boundaries a Certifier keeps, the oldest making room
 KEPT = 8
+#: bytes of points that pass all steps before the next ones do
+CACHE = 4 * 2**20
 METHODS = ("auto", "exact", "pairwise", "paper")
 #: how far beyond the computed attack a class change is looked for, before it counts as not found
 STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 5e-6, 5e-5, 5e-4, 5e-3, 0.05, 0.5)
 
 
 @dataclass(frozen=True)
-class _Route:
-    """From a space to the latents: what each step does to a perturbation, and what that amounts to.
+class _Passage:
+    """From one space, norm and feature scale to the boundary, for points with the same cells missing.
 
     Attributes
     ----------
-    start : int
-        Index of the first step on the way.
-    carriers : list of AffineStep or LipschitzStep
-        One per step from ``start`` on.
-    begin : int
-        Index of the step where ``fold`` begins: after the last Lipschitz step, else ``start``.
-    factor : float or None
-        Product of the constants of the steps before ``begin``; None if there are none.
-    fold : AffineStep or None
-        All steps from ``begin`` on.
+    route : Route
+    boundary : AffineBoundary, QuadraticBoundary or EllipsoidBoundary
+        Where the last piece of the route begins.
+    factors : list of float
+        By how much the ball is stretched on its way there.
+    scale : ndarray of shape (n_columns,)
+        Of the columns of the points; 0 where one does not move.
+    units : ndarray or None
+        The scale of the features where the boundary is.
     """
 
+    route: Route
+    boundary: Any
+    factors: list[float]
+    scale: np.ndarray
+    units: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a call of certify asks for."""
+
+    norm: float
+    method: str
+    space: str
     start: int
-    carriers: list[Any]
-    begin: int
-    factor: float | None
-    fold: AffineStep | None
+    links: tuple[Link, ...]
+    feature_scale: Any
+    attack: bool
 
 
 class Certifier:
@@ -85,15 +103,17 @@ class Certifier:
     def __init__(self, estimator: Any):
         check_is_fitted(estimator)
         self.estimator = estimator
-        if isinstance(estimator, Pipeline):
-            steps = list(estimator.steps)
-        else:
-            steps = [(type(estimator).__name__.lower(), estimator)]
-        (_, self._model), before = steps[-1], steps[:-1]
-        self._steps = [(name, step) for name, step in before if step is not None and step != "passthrough"]
+        *before, (_, self._model) = unrolled(estimator, "")
+        self._steps = [(name, step) for name, step in before if not is_nothing(step)]
         # a step that does nothing still has a name, and its output is that of the steps before it
-        live = [step is not None and step != "passthrough" for _, step in before]
-        self._spaces = {name: int(sum(live[: n + 1])) for n, (name, _) in enumerate(before)}
+        self._spaces: dict[str, int] = {}
+        for name, step in before:
+            passed = len(self._spaces) and max(self._spaces.values())
+            self._spaces[name] = passed + (not is_nothing(step))
+        for name, passed in list(self._spaces.items()):  # an inner pipeline ends where its last step does
+            while "__" in name:
+                name = name.rpartition("__")[0]
+                self._spaces[name] = max(passed, self._spaces.get(name, 0))
         check_is_fitted(self._model)
         self._discriminant = discriminant_of(self._model)
         self._classes = np.array(self._model.classes_)
@@ -102,22 +122,21 @@ class Certifier:
                 f"The rule registered for {type(self._model).__name__} returned {self._discriminant.n_classes} scores for "
                 f"{len(self._classes)} classes: it must return one per class, in the order of classes_."
             )
-        self._routes: dict[str, _Route] = {}
-        self._boundaries: dict[Any, Any] = {}
+        self._links: dict[int, tuple[Link, ...]] = {}
+        self._passages: dict[Any, _Passage] = {}
 
     @property
     def nbytes(self) -> int:
         """Bytes of the eigenbases kept so far."""
-        return sum(getattr(boundary, "nbytes", 0) for boundary in self._boundaries.values())
+        return sum(getattr(passage.boundary, "nbytes", 0) for passage in self._passages.values())
 
     def certify(self, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False) -> Certificate:
         """Certify the predictions on X; parameters and result as in :func:`certify`."""
         norm = check_norm(norm)
-        method = self._resolve(method, norm)
-        route = self._route(space)
-        if route.factor is not None and norm != 2:
-            raise ValueError(f"Lipschitz constants are for norm=2, got norm={norm!r}: use norm=2 or a space after them.")
-        if route.factor is not None and return_attack:
+        self._check_method(method, norm)
+        start = self._start(space)
+        links = self._chain(start)
+        if return_attack and any(isinstance(c, LipschitzStep) for link in links for c in link.carriers):
             raise ValueError(
                 "No attack can be constructed through a step that is known by its Lipschitz constant alone: use the space "
                 "after it, or return_attack=False."
@@ -127,28 +146,54 @@ class Certifier:
         if issparse(X):
             raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
 
-        origin, seen = self._transform(X, route)
-        latents = validate_data(self._model, seen, reset=False, dtype=[np.float64, np.float32])
-        points = latents if route.fold is None else _numbers(origin)
-        scale = self._scale(feature_scale, origin, points, route)
-        boundary = self._boundary(space, route, norm, scale)
-        method = self._auto(boundary) if method == "auto" else method
+        for _, step in self._steps[:start]:
+            X = _transformed(step, X)
+        request = _Request(norm, method, space, start, links, feature_scale, return_attack)
+        return Certificate.concatenate([self._batch(rows, request) for rows in self._batches(X, links, return_attack)])
+
+    def _batches(self, X, links, return_attack):
+        """X in parts that stay in the cache between a step and the next; whole where a step may mind or rows are needed."""
+        rowwise = all(isinstance(carrier, AffineStep) for each in links for carrier in each.carriers)
+        if (
+            return_attack
+            or not rowwise
+            or not isinstance(self._discriminant, Affine)
+            or not isinstance(X, np.ndarray)
+            or X.ndim != 2
+            or X.dtype not in FLOATS
+            or not len(X)
+        ):
+            return [X]
+        return [X[rows] for rows in batches(len(X), max(X.shape[1], 1) * X.itemsize, CACHE)]
+
+    def _batch(self, X, request: _Request) -> Certificate:
+        links, outputs = request.links, [X]
+        for _, step in self._steps[request.start :]:
+            outputs.append(_transformed(step, outputs[-1]))
+        seen = outputs[-1]
+        if (certificate := self._by_own_scores(X, seen, request)) is not None:
+            return certificate
+        known = not links and type(self._model) is CertifiedGMMClassifier and self._same_rule()
+        if known:
+            theirs = None
+            latents = validate_data(self._model, seen, reset=False, dtype=[np.float64, np.float32])
+        else:
+            theirs = self._model.predict(seen)  # it also checks what reaches it
+            latents = numbers(seen)
+        points = Points.of(X if links or hasattr(X, "columns") else dense(latents))
+        scale, asked = self._scale(request.feature_scale, points)
         with np.errstate(over="ignore", invalid="ignore"):  # where scores overflow nothing is known: radius 0
-            nearest = self._nearest(boundary, route, origin, points, latents, method, return_attack)
+            nearest, method, exact = self._nearest(points, outputs, latents, scale, asked, request)
 
         prediction = self._classes[nearest.winner]
-        radius, attack_radius = nearest.radius, nearest.attack_radius
         runner_up = self._classes[nearest.runner_up]
-        if not (route.fold is None and type(self._model) is CertifiedGMMClassifier and self._same_rule()):
-            theirs, radius = self._check_predictions(seen, latents, nearest, prediction)
+        radius, attack_radius, attack = nearest.radius, nearest.attack_radius, None
+        if theirs is not None:
+            radius = self._check_predictions(theirs, latents, nearest, prediction)
             runner_up = np.where(theirs == prediction, runner_up, prediction)
             prediction = theirs
-        if route.factor is not None:
-            radius, attack_radius = shrink(radius / route.factor), np.full(len(radius), np.inf)
-        attack = None
-        if return_attack:
-            moves = nearest.attack if scale is None else nearest.attack * scale
-            attack, attack_radius = self._verified(origin, moves, prediction, norm, scale, route.start)
+        if request.attack:
+            attack, attack_radius = self._verified(points, nearest.attack, prediction, request.norm, scale, request.start)
             radius = np.minimum(radius, attack_radius)  # rounding in predict can let an attack cross a little early
         return Certificate(
             prediction,
@@ -156,11 +201,53 @@ class Certifier:
             runner_up,
             attack_radius,
             attack,
-            norm,
-            space,
+            request.norm,
+            request.space,
             guarantee="deterministic",
             confidence=1.0,
             method=method,
+            exact=exact,
+        )
+
+    def _by_own_scores(self, X, seen, request: _Request) -> Certificate | None:
+        """The certificate from the scores that a linear model's ``predict`` compares, so that they are computed once.
+
+        For float64 arrays behind steps that act feature by feature. How far these scores are from real arithmetic follows
+        from what computed them, a fixed number of operations and one product, and from the size of what they were made of.
+        None where this does not apply, and where the scores are not those of the fitted parameters: whoever goes step by step
+        will say why.
+        """
+        plain = all(isinstance(Z, np.ndarray) and Z.dtype == np.float64 and Z.ndim == 2 for Z in (X, seen))
+        decide = own_scores(self._model) if plain and not request.attack and request.method != "paper" else None
+        sizes = None if decide is None else _sizes(request.links, X.shape[1])
+        if decide is None or sizes is None:
+            return None
+        scale, asked = self._scale(request.feature_scale, Points(X, X, np.ones(X.shape[1], dtype=bool)))
+        still = np.zeros(X.shape[1], dtype=bool)
+        passage = self._passage(request.links, Points(X, X, ~still), still, request.norm, scale, asked)
+        assert isinstance(passage.boundary, AffineBoundary)  # own scores are linear ones
+        with config_context(assume_finite=True):  # what is not finite shows in the scores
+            scores = decide(seen)
+        if scores.dtype != np.float64:
+            return None
+        scores = np.vstack([np.zeros(len(X)), scores]) if scores.ndim == 1 else np.ascontiguousarray(scores.T)
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = passage.boundary.recognise(X, seen, scores, sizes)
+            if error is None:
+                return None
+            nearest = passage.boundary.nearest(X, scores=(scores, error))
+        return Certificate(
+            self._classes[nearest.winner],
+            nearest.radius,
+            self._classes[nearest.runner_up],
+            nearest.attack_radius,
+            None,
+            request.norm,
+            request.space,
+            guarantee="deterministic",
+            confidence=1.0,
+            method="exact" if request.method == "auto" else request.method,
+            exact=True,
         )
 
     # -- reading the request -----------------------------------------------------------------------------------------
@@ -176,7 +263,7 @@ class Certifier:
         known = ", ".join(self._spaces) or "none here"
         raise ValueError(f"space must be 'input', 'latents' or the name of a step ({known}), got {space!r}.")
 
-    def _resolve(self, method: str, norm: float) -> str:
+    def _check_method(self, method: str, norm: float) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
         if isinstance(self._discriminant, NearestEllipsoid):
@@ -187,12 +274,6 @@ class Certifier:
                 )
         elif norm != 2 and method == "paper":
             raise ValueError(f'method="paper" is an l2 formula: use norm=2 or method="exact", got norm={norm!r}.')
-        if norm != 2 and not isinstance(self._discriminant, Affine):
-            raise ValueError(
-                f"norm={norm!r} needs linear boundaries (covariance_type='tied', LogisticRegression, NearestCentroid); with "
-                "one covariance per class only norm=2 is available."
-            )
-        return method
 
     def _auto(self, boundary) -> str:
         """The rule behind method="auto": a function of shapes and covariance type only."""
@@ -202,33 +283,27 @@ class Certifier:
             return "pairwise"
         return "exact"
 
-    def _scale(self, feature_scale, origin, points, route) -> np.ndarray | None:
-        """feature_scale as an array over the features of the space, checked."""
+    def _scale(self, feature_scale, points: Points) -> tuple[np.ndarray, np.ndarray]:
+        """feature_scale as an array over the columns of the space, checked, and which columns it names."""
+        d, names = len(points.numeric), points.names
         if feature_scale is None:
-            return None
-        if route.factor is not None:
-            raise ValueError(
-                "feature_scale cannot pass a Lipschitz constant, which knows one length only: use a space after it."
-            )
-        d = points.shape[1]
-        columns = getattr(origin, "columns", None)
-        if columns is not None and hasattr(feature_scale, "index") and hasattr(feature_scale, "to_dict"):
+            return np.ones(d), np.zeros(d, dtype=bool)
+        if names is not None and hasattr(feature_scale, "index") and hasattr(feature_scale, "to_dict"):
             feature_scale = feature_scale.to_dict()  # a Series: by name, whatever its order
         if isinstance(feature_scale, Mapping):
-            if columns is None:
+            if names is None:
                 raise ValueError("feature_scale by name needs points with column names (a DataFrame); pass an array instead.")
-            names = list(columns)
             unknown = [name for name in feature_scale if name not in names]
             if unknown:
                 raise ValueError(f"feature_scale names columns that do not exist: {unknown!r}; expected some of {names!r}.")
-            scale = np.array([feature_scale.get(name, 1.0) for name in names], dtype=float)
+            asked = np.array([name in feature_scale for name in names], dtype=bool)
+            feature_scale = [feature_scale.get(name, 1.0) for name in names]
         else:
-            try:
-                scale = np.asarray(feature_scale, dtype=float)
-            except ValueError:
-                raise ValueError(
-                    f"feature_scale must be an array of numbers or a dict by column, got {feature_scale!r}."
-                ) from None
+            asked = np.ones(d, dtype=bool)
+        try:
+            scale = np.asarray(feature_scale, dtype=float)
+        except (TypeError, ValueError):
+            raise ValueError(f"feature_scale must be an array of numbers or a dict by column, got {feature_scale!r}.") from None
         if scale.shape != (d,):
             raise ValueError(f"feature_scale must have shape ({d},), one factor per feature of the space, got {scale.shape}.")
         if not (np.isfinite(scale).all() and (scale >= 0).all()):
@@ -236,95 +311,121 @@ class Certifier:
         moved = scale[scale > 0]
         if len(moved) and not (moved.min() > 1 / SCALE_LIMIT and moved.max() < SCALE_LIMIT):
             raise ValueError(f"feature_scale must lie between {1 / SCALE_LIMIT:g} and {SCALE_LIMIT:g}, or be 0.")
-        return scale
+        return scale, asked
 
     # -- walking the steps ---------------------------------------------------------------------------------------------
 
-    def _route(self, space: str) -> _Route:
-        """What the steps after ``space`` do to a perturbation, folded once and kept."""
-        if space not in self._routes:
-            start = self._start(space)
-            carriers = [self._carrier(name, step) for name, step in self._steps[start:]]
-            begin = max((i + 1 for i, c in enumerate(carriers) if isinstance(c, LipschitzStep)), default=0)
-            factor = None
-            for c in carriers[:begin]:
-                factor = float(grow((factor or 1.0) * (c.constant if isinstance(c, LipschitzStep) else c.size)))
-            fold = None
-            for c in carriers[begin:]:
-                assert isinstance(c, AffineStep)  # begin lies after the last Lipschitz step
-                fold = c if fold is None else fold.then(c)
-            self._routes[space] = _Route(start, carriers, start + begin, factor, fold)
-        return self._routes[space]
+    def _chain(self, start: int) -> tuple[Link, ...]:
+        """The steps from ``start`` on with what they do to a perturbation, asked once and kept."""
+        if start not in self._links:
+            links = []
+            for name, step in self._steps[start:]:
+                try:
+                    links.append(link(name, step))
+                except Uncertifiable as reason:
+                    raise Uncertifiable(
+                        f"The step {name!r} cannot be certified. {reason} Or certify its output: space={name!r} (the output "
+                        "of that step), space='latents' (what the classifier sees)."
+                    ) from None
+            self._links[start] = tuple(links)
+        return self._links[start]
 
-    def _transform(self, X, route: _Route):
-        """X as it is where the route's fold begins, and as the classifier sees it."""
-        origin = current = X
-        for position, (_, step) in enumerate(self._steps):
-            before, current = current, _transformed(step, current)
-            if position + 1 == route.begin:
-                origin = current
-            if route.start <= position < route.begin:
-                self._check_step(position, route.carriers[position - route.start], before, current)
-        return origin, current
+    def _passage(self, links, points: Points, missing, norm, scale, asked) -> _Passage:
+        """The way to the boundary for points of this kind, from memory or made now."""
+        names = points.names
+        kind = (len(links), norm, scale.tobytes(), points.numeric.tobytes(), missing.tobytes(), names and tuple(names))
+        if kind in self._passages:
+            return self._passages[kind]
+        while len(self._passages) >= KEPT:
+            self._passages.pop(next(iter(self._passages)))
+        route = Route.along(links, missing, names)
+        frozen = route.frozen | ~points.numeric
+        self._name_columns(frozen & asked & (scale > 0), names, "feature_scale moves columns that cannot move: {}. Use 0.")
+        moving = np.where(frozen | missing, 0.0, scale)
+        whole = np.append(moving, np.zeros(route.n_constants))
+        last, units, factors = route.narrow(norm, None if (whole == 1).all() else whole)
+        d = self._discriminant
+        if last != 2 and not isinstance(d, Affine):
+            raise ValueError(
+                f"norm={last!r} needs linear boundaries (covariance_type='tied', LogisticRegression, NearestCentroid ...); "
+                "with one covariance per class only norm=2 is available."
+            )
+        boundary: AffineBoundary | QuadraticBoundary | EllipsoidBoundary
+        if isinstance(d, Affine):
+            boundary = AffineBoundary(d, route.fold, units, last)
+        elif isinstance(d, Quadratic):
+            boundary = QuadraticBoundary(d, route.fold, units)
+        else:
+            boundary = EllipsoidBoundary(d, route.fold, units)
+        self._passages[kind] = _Passage(route, boundary, factors, moving, units)
+        return self._passages[kind]
 
-    def _check_folded(self, origin, route: _Route) -> None:
-        """The fold has differed from what the pipeline did: name the step."""
-        current = origin
-        for position in range(route.begin, len(self._steps)):
-            before, current = current, _transformed(self._steps[position][1], current)
-            self._check_step(position, route.carriers[position - route.start], before, current)
+    @staticmethod
+    def _name_columns(which: np.ndarray, names, message: str) -> None:
+        if which.any():
+            found = [int(c) if names is None else names[c] for c in np.flatnonzero(which)]
+            raise ValueError(message.format(repr(found)))
 
-    def _carrier(self, name: str, step: Any) -> AffineStep | LipschitzStep:
-        try:
-            return perturbation_of(step)
-        except Uncertifiable as reason:
-            raise Uncertifiable(
-                f"The step {name!r} cannot be certified. {reason} Or certify its output: space={name!r} (the output of that "
-                "step), space='latents' (what the classifier sees)."
-            ) from None
+    def _nearest(self, points, outputs, latents, scale, asked, request: _Request) -> tuple[Nearest, str, bool]:
+        """Distances in the space of the points, which must reach the classifier as their own steps transformed them."""
+        links, method, attack = request.links, request.method, request.attack
+        n, d = points.values.shape
+        whole = Route.along(links, np.zeros(d, dtype=bool), points.names)
+        self._name_columns(
+            whole.uses & ~points.numeric, points.names, "Columns {} are used as numbers and hold something else."
+        )
+        fixed = [numbers(part) for part in constants(links, outputs[0])]
+        kinds, groups = _by_gaps(points.values, whole.uses if imputes(links) else None)
+        out = Nearest.empty(n, d if attack else None)
+        for missing, group in zip(kinds, groups, strict=True):
+            passage = self._passage(links, points, missing, request.norm, scale, asked)
+            if method == "auto":
+                method = self._auto(passage.boundary)
+            simple = not fixed and not whole.bends and len(groups) == 1
+            for batch in [slice(0, n)] if simple else batches(len(group), 8 * 8 * (d + whole.n_constants)):
+                at = batch if len(groups) == 1 else group[batch]
+                source = source_of(points.values[at], [part[at] for part in fixed])
+                out.put(at, self._part(passage, links, outputs, at, source, latents, method, attack))
+        exact = not whole.bends and (isinstance(self._discriminant, Affine) and method != "paper" or method == "exact")
+        return out, method, exact
 
-    def _check_step(self, position: int, carrier, before, after) -> None:
-        """An affine rule must be the step's own transform on the points given."""
-        if not isinstance(carrier, AffineStep):
-            return
-        before, after = _numbers(before), _numbers(after)
-        for rows in batches(len(before), 16 * before.shape[1]):
-            if not carrier.agrees(before[rows], carrier.apply(before[rows]), after[rows]):
-                name, step = self._steps[position]
-                raise ValueError(
-                    f"The step {name!r} ({type(step).__name__}) does not transform these points as its fitted parameters say: "
-                    "its transform differs from the folded map. Was it changed or overridden? Register its rule with "
-                    "skcert.register_perturbation, or certify the space after it."
-                )
+    def _part(self, passage, links, outputs, at, source, latents, method, attack) -> Nearest:
+        """One batch: along the route, to the boundary, and back."""
+        route, last = passage.route, passage.route.pieces[-1]
+        seen = {place: dense(outputs[place + 1][at]) for place in route.blind}
+        start, error, stops = route.trace(source, seen)
+        if links and last is not None:
+            after = latents[at]
+            for rows in batches(len(start), 16 * start.shape[1], 2 * 2**20):
+                if not last.agrees(start[rows], dense(after[rows]), single=any(each.single for each in links)):
+                    self._name_step(links, outputs)
+        found = passage.boundary.nearest(start, error, method=method, attack=attack)
+        if route.bends:
+            found.radius = route.widen(found.radius, passage.factors, stops)
+            found.attack_radius = np.full(len(found.radius), np.inf)
+        if attack:
+            moves = found.attack if passage.units is None else found.attack * passage.units
+            found.attack = route.retrace(moves, stops, passage.scale)[:, : len(passage.scale)]
+        return found
 
-    def _boundary(self, space: str, route: _Route, norm: float, scale: np.ndarray | None):
-        key = (space, norm, None if scale is None else scale.tobytes())
-        if key not in self._boundaries:
-            while len(self._boundaries) >= KEPT:
-                self._boundaries.pop(next(iter(self._boundaries)))
-            step = route.fold
-            if scale is not None:
-                step = AffineStep.scaling(scale) if step is None else step.stretched(scale)
-            d = self._discriminant
-            if isinstance(d, Affine):
-                self._boundaries[key] = AffineBoundary(d, step, norm)
-            elif isinstance(d, Quadratic):
-                self._boundaries[key] = QuadraticBoundary(d, step)
-            else:
-                self._boundaries[key] = EllipsoidBoundary(d, step)
-        return self._boundaries[key]
-
-    def _nearest(self, boundary, route: _Route, origin, points, latents, method: str, attack: bool) -> Nearest:
-        """Distances at the folded images of the points, which must be what the pipeline's own steps made of them."""
-        if route.fold is None:
-            return boundary.nearest(latents, method=method, attack=attack)
-        parts = []
-        for rows in batches(len(points), 8 * (points.shape[1] + 2 * latents.shape[1])):
-            Z = route.fold.apply(points[rows])
-            if not route.fold.agrees(points[rows], Z, latents[rows]):
-                self._check_folded(origin, route)
-            parts.append(boundary.nearest(Z, route.fold.error(points[rows]), method=method, attack=attack))
-        return Nearest.concatenate(parts)
+    def _name_step(self, links, outputs) -> None:
+        """A step does not do what its rule says: find out which, one by one."""
+        for place, each in enumerate(links):
+            before, after = Points.of(outputs[place]), dense(outputs[place + 1])
+            fixed = [numbers(part) for part in constants((each,), outputs[place])]
+            for missing, rows in zip(*_by_gaps(before.values, np.ones(before.values.shape[1], dtype=bool)), strict=True):
+                route = Route.along((each,), missing, before.names)
+                source = source_of(before.values[rows], [part[rows] for part in fixed])
+                start, _, _ = route.trace(source, {0: after[rows]})
+                last = route.pieces[-1]
+                if last is not None and not last.agrees(start, after[rows], single=each.single):
+                    step = dict(self._steps)[each.name]
+                    raise ValueError(
+                        f"The step {each.name!r} ({type(step).__name__}) does not transform these points as its fitted "
+                        "parameters say: its transform differs from the folded map. Was it changed or overridden? Register "
+                        "its rule with skcert.register_perturbation, or certify the space after it."
+                    )
+        raise ValueError("The steps together do not transform these points as the fitted parameters of each of them say.")
 
     # -- checking the answer -------------------------------------------------------------------------------------------
 
@@ -332,19 +433,20 @@ class Certifier:
         """Whether the model still predicts with the very discriminant certified: then there is nothing to compare."""
         return self._model._discriminant is self._discriminant
 
-    def _check_predictions(self, seen, latents, nearest: Nearest, ours):
-        """The discriminant must decide as the estimator's own predict, except at ties, which get radius 0."""
-        theirs = self._model.predict(seen)
+    def _check_predictions(self, theirs, latents, nearest: Nearest, ours) -> np.ndarray:
+        """The radii, 0 where the discriminant ties otherwise than the estimator's own predict; anything else is an error."""
         differ = np.flatnonzero(ours != theirs)
         radius = nearest.radius
         if not len(differ):
-            return theirs, radius
-        codes = np.searchsorted(self._classes, theirs[differ])
-        scores = self._discriminant.scores(latents[differ])
+            return radius
+        order = np.argsort(self._classes)
+        codes = order[np.searchsorted(self._classes, theirs[differ], sorter=order)]
+        points = dense(latents[differ])
+        scores = self._discriminant.scores(points)
         at = np.arange(len(differ))
         short = scores[at, nearest.winner[differ]] - scores[at, codes]
         single = np.float32 in (latents.dtype, getattr(getattr(self._model, "coef_", None), "dtype", None))
-        size = np.where(np.isfinite(scores), np.abs(scores), 0).max(axis=1) + np.abs(latents[differ]).max(axis=1) ** 2
+        size = np.where(np.isfinite(scores), np.abs(scores), 0).max(axis=1) + np.abs(points).max(axis=1) ** 2
         if not (short <= (1e-3 if single else 1e-9) * size).all():
             raise ValueError(
                 f"{type(self._model).__name__}.predict decides otherwise than its fitted parameters say on {len(differ)} of "
@@ -353,7 +455,7 @@ class Certifier:
             )
         radius = radius.copy()
         radius[differ] = 0.0
-        return theirs, radius
+        return radius
 
     def _predict_from(self, points, start: int) -> np.ndarray:
         if start == 0:
@@ -362,27 +464,29 @@ class Certifier:
             points = _transformed(step, points)
         return self._model.predict(points)
 
-    def _verified(self, origin, moves, prediction, norm, scale, start):
-        """Attack points in the type of ``origin``, each lengthened by as little as makes ``predict`` change."""
-        base = np.asarray(origin)
-        dtype = base.dtype if base.dtype in (np.float32, np.float64) else np.dtype(float)
-        base = base.astype(float)
-        attack = np.full(base.shape, np.nan, dtype=dtype)
+    def _verified(self, points: Points, moves, prediction, norm, scale, start):
+        """Attack points in the type of X, each lengthened by as little as makes ``predict`` change."""
+        columns = np.flatnonzero(points.numeric & (np.nan_to_num(moves) != 0).any(axis=0))
+        types = points.types()
+        values = points.values.astype(float)
+        attack = values.copy()
+        found = np.zeros(len(values), dtype=bool)
         pending = np.flatnonzero(np.isfinite(moves).all(axis=1))
-        for stretch in STRETCHES:
+        for stretch in STRETCHES if len(columns) else ():
             if not len(pending):
                 break
-            trial = (base[pending] + moves[pending] * (1 + stretch)).astype(dtype)
-            changed = self._predict_from(_like(origin, trial, pending), start) != prediction[pending]
+            trial = values[pending] + moves[pending] * (1 + stretch)
+            for c in columns:  # as the container will hold it
+                trial[:, c] = trial[:, c].astype(types[c])
+            changed = self._predict_from(points.moved(pending, trial, columns), start) != prediction[pending]
             attack[pending[changed]] = trial[changed]
+            found[pending[changed]] = True
             pending = pending[~changed]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            moved = attack.astype(float) - base
-            if scale is not None:
-                moved = np.where(scale > 0, moved / np.where(scale > 0, scale, 1), 0)
-        lengths = np.linalg.norm(moved, ord=norm, axis=1)
-        lengths = np.where(np.isnan(lengths), np.inf, grow(lengths, moved.shape[1] + 4))
-        return _like(origin, attack, np.arange(len(attack))), lengths
+        moved = np.where(moves != 0, attack - values, 0.0) / np.where(scale > 0, scale, 1)
+        lengths = np.where(found, grow(np.linalg.norm(moved, ord=norm, axis=1), moved.shape[1] + 4), np.inf)
+        attack[~found] = np.nan
+        everywhere = np.arange(len(types)) if points.numeric.all() and not hasattr(points.origin, "columns") else columns
+        return points.moved(np.arange(len(values)), attack, everywhere), lengths
 
 
 def _transformed(step: Any, X: Any) -> Any:
@@ -390,19 +494,25 @@ def _transformed(step: Any, X: Any) -> Any:
     return step.transform(copy.copy(X) if getattr(step, "copy", True) is False else X)
 
 
-def _numbers(X) -> np.ndarray:
-    """Points as a 2-D float array."""
-    X = np.asarray(X)
-    return X if X.dtype in (np.float32, np.float64) else X.astype(float)
+def _sizes(links: tuple[Link, ...], d: int) -> tuple[np.ndarray, int] | None:
+    """Of steps feature by feature: how large their constants get on the way to the output, and the number of operations."""
+    sizes, operations = np.zeros(d), 0
+    for each in links:
+        for carrier in each.carriers:
+            if not isinstance(carrier, AffineStep) or carrier.matrix.ndim != 1:
+                return None
+            sizes = np.abs(carrier.matrix) * (sizes + np.abs(carrier.center)) + np.abs(carrier.offset)
+            operations += 8
+    return sizes, operations
 
 
-def _like(origin, values: np.ndarray, rows: np.ndarray):
-    """``values`` with the container, columns and index of the rows of ``origin``."""
-    if not hasattr(origin, "columns"):
-        return values
-    if hasattr(origin, "iloc"):
-        return type(origin)(values, columns=origin.columns, index=origin.index[rows])
-    return type(origin)(values, schema=list(origin.columns))
+def _by_gaps(values: np.ndarray, used: np.ndarray | None) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Patterns of missing cells among the columns used, and the rows of each; None: gaps are of no interest."""
+    if used is None or not (gaps := np.isnan(values) & used).any():
+        return np.zeros((1, values.shape[1]), dtype=bool), [np.arange(len(values))]
+    kinds, of = np.unique(gaps, axis=0, return_inverse=True)
+    order = np.argsort(of.ravel(), kind="stable")
+    return kinds, np.split(order, np.cumsum(np.bincount(of.ravel()))[:-1])
 
 
 def certify(estimator, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False) -> Certificate:

@@ -15,8 +15,8 @@ from tqdm.auto import tqdm
 
 from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
 from skcert.geometry import affine, quadric
-from skcert.geometry.rounding import UNIT, fro, gamma, grow, product, row_norms, shrink
-from skcert.perturbations import AffineStep, Pullback
+from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, product, row_norms, shrink
+from skcert.perturbations import AffineStep, Pullback, random_weights
 
 #: bytes that eigenbases of pairs may occupy; above it ``method="auto"`` is "pairwise" and "exact" keeps the latest ones
 PAIR_BUDGET = 2**30
@@ -44,16 +44,12 @@ class Nearest:
             None if d is None else np.full((n, d), np.nan),
         )
 
-    @classmethod
-    def concatenate(cls, parts: list[Nearest]) -> Nearest:
-        """One batch from several."""
-        if len(parts) == 1:
-            return parts[0]
-        names = ("winner", "runner_up", "radius", "attack_radius")
-        whole = cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-        if parts[0].attack is not None:
-            whole.attack = np.concatenate([part.attack for part in parts if part.attack is not None])
-        return whole
+    def put(self, rows, part: Nearest) -> None:
+        """Fill in these rows."""
+        self.winner[rows], self.runner_up[rows] = part.winner, part.runner_up
+        self.radius[rows], self.attack_radius[rows] = part.radius, part.attack_radius
+        if self.attack is not None:
+            self.attack[rows] = part.attack
 
 
 def _progress(total: int, description: str, unit: str) -> tqdm:
@@ -68,106 +64,173 @@ def _split(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rows, winner, scores[rows, winner]
 
 
+def _first(values: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """First row in which each column holds its target; small integers run through where argmax would stumble."""
+    K = len(values)
+    kind = np.uint8 if K < 256 else np.uint32
+    ranks = np.arange(K, 0, -1, dtype=kind)
+    found = ((values == target).view(np.uint8) * ranks[:, None]).max(axis=0)
+    return np.where(found == 0, 0, K - found.astype(np.intp))  # 0: NaN, of which nothing is known
+
+
 def _second(margins: np.ndarray) -> np.ndarray:
     """Column of the smallest margin, NaN (the winner's own) last."""
     return np.where(np.isnan(margins), np.inf, np.minimum(margins, np.finfo(float).max)).argmin(axis=1)
 
 
-@dataclass(frozen=True)
-class _Workspace:
-    """Batches and the buffers they share: fresh memory for every batch would cost more than the arithmetic on it."""
+def _scaled(fold: AffineStep | None, scale: np.ndarray | None) -> AffineStep | None:
+    """From the scaled perturbation to the latents."""
+    if scale is None:
+        return fold
+    return AffineStep.scaling(scale) if fold is None else fold.stretched(scale)
 
-    batches: list[slice]
-    points: np.ndarray
-    scores: np.ndarray
-    norms: np.ndarray
-    ratios: np.ndarray
+
+def _latents(fold: AffineStep | None, X: np.ndarray, x_error: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Images of points, and upper bounds of their l2 errors."""
+    error = np.zeros(len(X)) if x_error is None else x_error
+    return (X, error) if fold is None else (fold.apply(X), grow(fold.error(X) + fold.size * error))
 
 
 class AffineBoundary:
     """Hyperplanes between linear scores, in any l_p norm: exact (theory 1.4, 2.1).
 
+    The scores are taken where the points are, ``(x - center) @ coef.T + intercept``, without going through the latents.
+
     Parameters
     ----------
     discriminant : Affine
-    step : AffineStep or None
-        From the space of the radius to the latents; None where they are the same.
+    fold : AffineStep or None
+        From the space of the points to the latents; None where they are the same.
+    scale : ndarray or None
+        Of the features of the points.
     norm : {1, 2, inf}
     """
 
-    def __init__(self, discriminant: Affine, step: AffineStep | None, norm: float):
-        self.discriminant, self.step, self.norm = discriminant, step, norm
-        coef, error = discriminant.coef, discriminant.coef_error
-        slopes, dims = coef, discriminant.n_features
-        if step is not None:
-            slopes = coef * step.matrix if step.matrix.ndim == 1 else coef @ step.matrix
-            lengths = row_norms(coef)
-            error = error * step.size + (gamma(dims) * fro(step.matrix) + step.matrix_error) * lengths
-            dims = step.n_inputs
+    def __init__(self, discriminant: Affine, fold: AffineStep | None, scale: np.ndarray | None, norm: float):
+        self.discriminant = d = discriminant
+        self.norm = norm
+        finite = np.where(np.isfinite(d.intercept), np.abs(d.intercept), 0.0)
+        if fold is None:
+            self.coef, self.intercept, self.center = d.coef, d.intercept, d.center
+            absolute, wrong, reach = np.abs(d.coef), np.zeros(d.n_features), np.ones(d.n_features)
+            bulk, intercept_error = finite, d.intercept_error
+        else:
+            self.coef = d.coef * fold.matrix if fold.matrix.ndim == 1 else d.coef @ fold.matrix
+            self.intercept = d.intercept + d.coef @ (fold.offset - d.center)
+            self.center = fold.center
+            sizes = np.abs(d.coef), np.abs(fold.matrix)
+            absolute = sizes[0] * sizes[1] if fold.matrix.ndim == 1 else sizes[0] @ sizes[1]
+            # per column, how far any stored slope is from coef @ matrix, and how far the column of the matrix reaches
+            wrong = gamma(d.n_features + 2) * absolute.max(axis=0) + row_norms(d.coef).max() * fold.column_error
+            reach = column_norms(fold.matrix) + fold.column_error
+            away = np.abs(fold.offset) + np.abs(d.center)
+            bulk = sizes[0] @ away + finite
+            intercept_error = d.intercept_error + gamma(d.n_features + 4) * bulk + d.coef_error * fro(away)
+            intercept_error = intercept_error + row_norms(d.coef) * fold.offset_error
+        dims = len(self.center)
+        self._per_unit = grow(gamma(dims + 4) * absolute.max(axis=0) + wrong + d.coef_error.max() * reach, 16)
+        self._constant = float(grow(intercept_error.max() + gamma(4) * bulk.max(), 16))
+        self._steepest = float(grow(row_norms(self.coef).max() + fro(wrong) + d.coef_error.max() * fro(reach)))
+
+        slopes = self.coef if scale is None else self.coef * scale
+        step = _scaled(fold, scale)
+        size = 1.0 if step is None else step.size
         # ||e||_q <= ||e||_2 for q >= 2, sqrt(d) ||e||_2 for the l1 norm dual to linf
-        error = grow(error * (np.sqrt(dims) if norm == np.inf else 1.0))
+        error = d.coef_error * size * (np.sqrt(dims) if norm == np.inf else 1.0)
+        error = grow(error + affine.dual_norms((wrong if scale is None else wrong * scale)[None], norm)[0])
         self.slopes = slopes
-        k = len(coef)
+        k = len(slopes)
         self._high, self._low = np.empty((k, k)), np.empty((k, k))
         for i in range(k):
             length = affine.dual_norms(slopes - slopes[i], norm)
             both = error + error[i]
             self._high[i] = grow(length + both)
             self._low[i] = np.maximum(shrink(length * (1 - 2 * gamma(dims + 4)) - both), 0)
-            same = discriminant.slope_group == discriminant.slope_group[i]
+            same = d.slope_group == d.slope_group[i]
             self._high[i, same] = self._low[i, same] = 0
-        self._parallel = len(np.unique(discriminant.slope_group)) < k or bool((self._high == 0).sum() > k)
+        with np.errstate(divide="ignore"):
+            self._inverse = shrink(1 / self._high)
+        self._parallel = len(np.unique(d.slope_group)) < k or bool((self._high == 0).sum() > k)
 
-    def nearest(self, Z, z_error=None, *, method="exact", attack=False) -> Nearest:
-        k = len(self.slopes)
-        out = Nearest.empty(len(Z), self.slopes.shape[1] if attack else None)
+    def nearest(self, X, x_error=None, *, method="exact", attack=False, scores=None) -> Nearest:
+        """Winner, runner-up and distance to the nearest boundary of every row of X.
+
+        ``scores`` are the classifier's own, class by class, and upper bounds of their errors: then X is not looked at.
+        """
+        k, n = len(self.slopes), len(X)
+        out = Nearest.empty(n, self.slopes.shape[1] if attack else None)
         if k == 1:
             out.radius[:] = np.inf
             return out
-        space = self._workspace(len(Z))
-        for rows in space.batches:
-            self._batch(out, Z[rows], rows, None if z_error is None else z_error[rows], space)
-        if method == "paper":
-            self._mix(out, Z, z_error)
+        width = X.shape[1] if scores is None else 0
+        slices = list(batches(n, 8 * (4 * k + width), 4 * 2**20))
+        size = max(rows.stop - rows.start for rows in slices)
+        # fresh memory for every batch would cost more than the arithmetic on it
+        points, space = np.empty((size, width)), np.empty((3, k * size))
+        for rows in slices:
+            m = rows.stop - rows.start
+            here = [block[: k * m].reshape(k, m) for block in space]  # class by class: every operation runs along points
+            if scores is None:
+                error = self._scores(X[rows], None if x_error is None else x_error[rows], points[:m], here[0])
+            else:
+                here[0], error = scores[0][:, rows], scores[1][rows]
+            self._batch(out, rows, here, error)
+            if method == "paper":
+                self._mix(out, rows, here[1], error)
         return out
 
-    def _workspace(self, n: int) -> _Workspace:
-        k, d = len(self.slopes), self.discriminant.n_features
-        slices = list(batches(n, 8 * (4 * k + d), 4 * 2**20))
-        size = max(rows.stop - rows.start for rows in slices)
-        return _Workspace(slices, np.empty((size, d)), np.empty((size, k)), np.empty((size, k)), np.empty((size, k)))
+    def recognise(self, X, Z, scores, sizes: tuple[np.ndarray, int]) -> np.ndarray | None:
+        """How far scores that a classifier computed from the latents Z of X may be off; None if they are not of this rule.
 
-    def _margins(self, Z, z_error, space):
-        """Winners, lead of the winner over every class, and how far rounding may have made it too large."""
-        d, n = self.discriminant, len(Z)
-        x = d.centred(Z, out=space.points[:n])
-        scores = d.centred_scores(x, out=space.scores[:n])
-        error = 2 * d.score_error(row_norms(x))
-        if z_error is not None:
-            error += 2 * grow(row_norms(d.coef).max() + d.coef_error.max()) * z_error
-        at, winner, best = _split(scores)
-        error = grow(error + 2 * UNIT * np.abs(best))
-        return at, winner, np.subtract(best[:, None], scores, out=scores), error
+        ``sizes`` bounds the constants that were added and cancelled on the way from X to Z, feature by feature, and says how
+        many operations an entry of Z took: each errs by UNIT times the largest number it saw (rounding page). One random
+        combination of the classes is compared with the same combination of this rule.
+        """
+        constants, operations = sizes
+        d = self.discriminant
+        reach = row_norms(Z) + 2 * fro(constants)
+        reach *= row_norms(d.coef).max()
+        reach += np.where(np.isfinite(d.intercept), np.abs(d.intercept), 0.0).max()
+        alive = np.isfinite(d.intercept)
+        weights = np.where(alive, random_weights(len(scores)), 0.0)
+        constant = np.where(alive, self.intercept, 0.0) - self.coef @ self.center
+        expected = X @ (weights @ self.coef) + weights @ constant
+        found = weights @ scores if alive.all() else weights[alive] @ scores[alive]
+        if not (np.abs(found - expected) <= 2e-11 * len(scores) * reach).all():
+            return None
+        return grow(gamma(d.n_features + operations + 8) * reach, d.n_features + 8)
 
-    def _batch(self, out, Z, rows, z_error, space):
-        at, winner, margins, error = self._margins(Z, z_error, space)
-        n = len(Z)
-        norms = np.take(self._high, winner, axis=0, out=space.norms[:n], mode="clip")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.subtract(margins, error[:, None], out=space.ratios[:n])
-            never = ratio > 0 if self._parallel else None
-            ratio /= norms
-            if never is not None:  # x/0 and 0/0, equal slopes: a loser never wins, a tie stays a tie
-                ratio[norms == 0] = np.where(never[norms == 0], np.inf, 0.0)
-        ratio[at, winner] = np.inf
-        rival = ratio.argmin(axis=1)
-        nearest = ratio[at, rival]
+    def _scores(self, X, x_error, x, scores) -> np.ndarray:
+        """Scores, written to ``scores``; returns how far rounding may have moved them."""
+        np.subtract(X, self.center, out=x, dtype=float)
+        np.matmul(self.coef, x.T, out=scores)
+        scores += self.intercept[:, None]
+        error = np.abs(x, out=x) @ self._per_unit
+        error += self._constant
+        return error if x_error is None else error + self._steepest * x_error
+
+    def _batch(self, out, rows, here, error) -> None:
+        scores, margins, ratio = here
+        at = np.arange(scores.shape[1])
+        best = scores.max(axis=0)
+        winner = _first(scores, best)
+        doubt = grow(2 * error + 4 * UNIT * np.abs(best), self.slopes.shape[1] + 8)
+        np.subtract(best - doubt, scores, out=margins)
+        np.take(self._inverse, winner, axis=1, out=ratio, mode="clip")
+        with np.errstate(invalid="ignore"):
+            ratio *= margins
+            if self._parallel:  # equal slopes: a loser never wins, a tie stays a tie
+                never = self._high[:, winner] == 0
+                ratio[never] = np.where(margins[never] > 0, np.inf, 0.0)
+        ratio[winner, at] = np.inf
+        nearest = ratio.min(axis=0)
+        rival = _first(ratio, nearest)
         alone = np.isinf(nearest)
         if alone.any():  # no rival can win: name the one with the next best score
-            others = margins[alone]
-            others[np.arange(len(others)), winner[alone]] = np.nan
-            rival[alone] = _second(others)
-        low, gap = self._low[winner, rival], margins[at, rival] + error
+            others = margins[:, alone]
+            others[winner[alone], np.arange(others.shape[1])] = np.nan
+            rival[alone] = _second(others.T)
+        low, gap = self._low[winner, rival], margins[rival, at] + 2 * doubt
         with np.errstate(divide="ignore", invalid="ignore"):
             length = np.where((low > 0) & np.isfinite(gap), grow(gap / low), np.inf)
         out.winner[rows], out.runner_up[rows] = winner, rival
@@ -177,17 +240,15 @@ class AffineBoundary:
             direction = affine.steepest(self.slopes[winner] - self.slopes[rival], self.norm)
             out.attack[rows] = direction * np.where(np.isfinite(length), length, np.nan)[:, None]
 
-    def _mix(self, out, Z, z_error):
+    def _mix(self, out, rows, margins, error) -> None:
         """Theorem 4.1 as printed mixes the smallest margin with the largest slope (theory 1.1), W = 0."""
-        space = self._workspace(len(Z))
-        for rows in space.batches:
-            at, winner, margins, error = self._margins(Z[rows], None if z_error is None else z_error[rows], space)
-            margins[at, winner] = np.inf
-            alive = np.isfinite(self.discriminant.intercept)
-            slope = np.where(np.eye(len(alive), dtype=bool), 0, self._high)[:, alive].max(axis=1)[winner]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                radius = shrink(np.maximum(margins.min(axis=1) - error, 0) / slope)
-            out.radius[rows] = np.minimum(out.radius[rows], np.where(np.isnan(radius), 0, radius))
+        winner = out.winner[rows]
+        margins[winner, np.arange(len(winner))] = np.inf
+        alive = np.isfinite(self.intercept)
+        slope = np.where(np.eye(len(alive), dtype=bool), 0, self._high)[:, alive].max(axis=1)[winner]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            radius = shrink(np.maximum(margins.min(axis=0), 0) / slope)
+        out.radius[rows] = np.minimum(out.radius[rows], np.where(np.isnan(radius), 0, radius))
 
 
 @dataclass(frozen=True)
@@ -216,13 +277,21 @@ class QuadraticBoundary:
     Parameters
     ----------
     discriminant : Quadratic
-    step : AffineStep or None
-        From the space of the radius to the latents; None where they are the same.
+    fold : AffineStep or None
+        From the space of the points to the latents; None where they are the same.
+    scale : ndarray or None
+        Of the features of the points.
     budget : int
         Bytes the eigenbases of pairs may keep.
     """
 
-    def __init__(self, discriminant: Quadratic, step: AffineStep | None, budget: int | None = None):
+    def __init__(
+        self,
+        discriminant: Quadratic,
+        fold: AffineStep | None = None,
+        scale: np.ndarray | None = None,
+        budget: int | None = None,
+    ):
         alive = np.isfinite(discriminant.constants)  # a class with prior 0 is no rival
         self.classes = np.flatnonzero(alive)
         self.discriminant = replace(
@@ -235,7 +304,9 @@ class QuadraticBoundary:
             doubts=discriminant.doubts[alive],
             constant_error=discriminant.constant_error[alive],
             sizes=discriminant.sizes[alive],
+            precision_slip=discriminant.precision_slip[alive],
         )
+        self.fold, step = fold, _scaled(fold, scale)
         self.pullback = None if step is None else Pullback.of(step)
         self.budget = PAIR_BUDGET if budget is None else budget
         self._pairs: OrderedDict[tuple[int, int], _Pair] = OrderedDict()
@@ -370,12 +441,12 @@ class QuadraticBoundary:
 
     # -- per batch -------------------------------------------------------------------------------------------------
 
-    def nearest(self, Z, z_error=None, *, method="exact", attack=False) -> Nearest:
-        """Winner, runner-up and distance to the nearest boundary of every row of Z."""
+    def nearest(self, X, x_error=None, *, method="exact", attack=False) -> Nearest:
+        """Winner, runner-up and distance to the nearest boundary of every row of X."""
         d, p = self.discriminant, self.pullback
         K, dims = len(self.classes), d.n_features
         lifted = None if not attack else (dims if p is None else len(p.basis))
-        out = Nearest.empty(len(Z), lifted)
+        out = Nearest.empty(len(X), lifted)
         if K == 1:
             out.winner[:] = out.runner_up[:] = self.classes[0]
             out.radius[:] = np.inf
@@ -386,10 +457,11 @@ class QuadraticBoundary:
                 w, slip = pair.basis.values, pair.basis.error
                 low[i, j], high[i, j] = w[0] - slip, w[-1] + slip
                 low[j, i], high[j, i] = -high[i, j], -low[i, j]
-        with _progress(len(Z), "certifying", "row") as bar:
-            for rows in batches(len(Z), 8 * 12 * K, 8 * 2**20):
-                error = np.zeros(rows.stop - rows.start) if z_error is None else z_error[rows]
-                self._block(out, rows, Z[rows], error, low, high, method)
+        bytes_per_row = 8 * 12 * K + (0 if self.fold is None else 8 * 2 * (dims + X.shape[1]))
+        with _progress(len(X), "certifying", "row") as bar:
+            for rows in batches(len(X), bytes_per_row, 8 * 2**20):
+                Z, error = _latents(self.fold, X[rows], None if x_error is None else x_error[rows])
+                self._block(out, rows, Z, error, low, high, method)
                 bar.update(rows.stop - rows.start)
         out.winner, out.runner_up = self.classes[out.winner], self.classes[out.runner_up]
         return out
@@ -554,12 +626,15 @@ class EllipsoidBoundary:
     dual value, the winner's a feasible point.
     """
 
-    def __init__(self, discriminant: NearestEllipsoid, step: AffineStep | None):
-        self.discriminant, self.step = discriminant, step
+    def __init__(self, discriminant: NearestEllipsoid, fold: AffineStep | None = None, scale: np.ndarray | None = None):
+        step = _scaled(fold, scale)
+        self.discriminant, self.fold, self.size = discriminant, fold, 1.0 if step is None else step.size
         self.classes = np.flatnonzero(discriminant.alive)
 
-    def nearest(self, Z, z_error=None, *, method="auto", attack=False) -> Nearest:
-        out = Nearest.empty(len(Z), None)
+    def nearest(self, X, x_error=None, *, method="auto", attack=False) -> Nearest:
+        """Winner, runner-up and half the winner's lead of every row of X."""
+        out = Nearest.empty(len(X), None)
+        Z, z_error = _latents(self.fold, X, x_error)
         low, high, side = self.discriminant.distances(Z)
         at, winner, _ = _split(self.discriminant.leads(low, high)[:, self.classes])
         low, high, side = low[:, self.classes], high[:, self.classes], side[:, self.classes]
@@ -575,10 +650,8 @@ class EllipsoidBoundary:
         with np.errstate(invalid="ignore"):
             radius = np.where(inside == 1, np.minimum(nearest, (nearest - own) / 2), (nearest - own) / 2)
         radius = np.where(inside == 0, 0.0, np.nan_to_num(radius, nan=0.0))
-        if z_error is not None:  # every distance is 1-Lipschitz in z
-            radius = radius - 2 * z_error
-        size = 1.0 if self.step is None else self.step.size
+        radius = radius - 2 * z_error  # every distance is 1-Lipschitz in z
         out.winner, out.runner_up = self.classes[winner], self.classes[rival]
         with np.errstate(divide="ignore", invalid="ignore"):  # size 0: no feature can move
-            out.radius = np.where(radius > 0, shrink(radius / size), 0.0)
+            out.radius = np.where(radius > 0, shrink(radius / self.size), 0.0)
         return out

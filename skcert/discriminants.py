@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from skcert.geometry import quadric
-from skcert.geometry.rounding import UNIT, fro, gamma, grow, product, row_norms
+from skcert.geometry.rounding import UNIT, fro, gamma, grow, product, row_norms, spectral
 
 #: bytes of scratch a batch may use beside its outputs
 SCRATCH = 32 * 2**20
@@ -24,6 +24,12 @@ def batches(n_rows: int, bytes_per_row: int, scratch: int = SCRATCH) -> Iterator
     step = max(1, min(n_rows, scratch // max(bytes_per_row, 1)))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
+
+
+def _units(diagonal: np.ndarray) -> np.ndarray:
+    """Powers of 2 near the square roots; where a feature carries nothing, whatever does not stand out."""
+    some = diagonal[diagonal > 0]
+    return np.exp2(np.round(np.log2(np.where(diagonal > 0, diagonal, some.min(initial=1.0))) / 2))
 
 
 def _equal_rows(rows: np.ndarray) -> np.ndarray:
@@ -56,7 +62,7 @@ class Affine:
     slope_group: np.ndarray
 
     @classmethod
-    def exact(cls, coef: np.ndarray, intercept: np.ndarray) -> Affine:
+    def exact(cls, coef, intercept, *, coef_error=0.0, intercept_error=0.0) -> Affine:
         """A linear rule that *is* these numbers, as scikit-learn's linear models store them.
 
         Parameters
@@ -64,6 +70,8 @@ class Affine:
         coef : array-like of shape (n_classes, n_features), or (1, n_features) or (n_features,) for two classes
             A single row is the score of the second class against the first, which wins where it is not positive.
         intercept : array-like of shape (n_classes,), (1,) or ()
+        coef_error, intercept_error : float or array-like of shape (n_classes,), default=0
+            For a rule that is near these numbers: upper bounds (l2, absolute) of how far.
 
         Returns
         -------
@@ -78,8 +86,10 @@ class Affine:
             raise ValueError("coef and intercept must be finite.")
         if len(coef) == 1:
             coef, intercept = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, intercept)
-        zero = np.zeros(len(coef))
-        return cls(coef, intercept, np.zeros(coef.shape[1]), zero, zero, _equal_rows(coef))
+        lost, off = (np.broadcast_to(np.asarray(e, dtype=float), len(coef)) for e in (coef_error, intercept_error))
+        # rows that are rounded to the same numbers need not be the same
+        group = np.arange(len(coef)) if lost.any() else _equal_rows(coef)
+        return cls(coef, intercept, np.zeros(coef.shape[1]), lost, off, group)
 
     @classmethod
     def of_shared_covariance(cls, means, inverse, log_priors, center) -> Affine:
@@ -158,6 +168,9 @@ class Quadratic:
     constant_error : ndarray of shape (K,)
     sizes : ndarray of shape (K,)
         Upper bounds of ||S_k^-1||_2 and ||P_k||_2.
+    precision_slip : ndarray of shape (K,), default=0
+        Upper bounds of a further ``||D_k^-1 E_k D_k^-1||_2`` in S_k^-1 - P_k, for an error that does not shrink with P_k x
+        (P_k may be singular); full precisions only.
     """
 
     means: np.ndarray
@@ -168,13 +181,61 @@ class Quadratic:
     doubts: np.ndarray
     constant_error: np.ndarray
     sizes: np.ndarray
+    precision_slip: np.ndarray = None  # type: ignore[assignment]  # zeros, whose number is known once there are means
     _rows: np.ndarray = field(init=False, repr=False)  # norms of the rows of D^-1 P D^-1
     _per_unit: np.ndarray = field(init=False, repr=False)  # 1 / units, exact
 
     def __post_init__(self) -> None:
+        if self.precision_slip is None:
+            object.__setattr__(self, "precision_slip", np.zeros(len(self.means)))
         object.__setattr__(self, "_per_unit", 1 / self.units)
         balanced = () if self.diagonal else zip(self.precisions, self._per_unit, strict=True)
         object.__setattr__(self, "_rows", np.array([row_norms(P * np.multiply.outer(u, u)) for P, u in balanced]))
+
+    @classmethod
+    def exact(cls, means, precisions, constants, *, rounding: float = 0.0, constant_error=0.0) -> Quadratic:
+        """A quadratic rule that *is* these numbers, or a product that float64 has rounded to them.
+
+        Parameters
+        ----------
+        means : array-like of shape (n_classes, n_features)
+        precisions : array-like of shape (n_classes, n_features, n_features), or (n_classes, n_features) for diagonal ones
+            Symmetric and positive semidefinite; they may be singular.
+        constants : array-like of shape (n_classes,)
+            ``-inf`` drops a class.
+        rounding : float, default=0
+            The g in ``|E_kl| <= g sqrt(P_kk P_ll)`` for the distance E from a precision to the exact one. A product A A'
+            errs by at most gamma |A| |A'|, which is of this form (Cauchy and Schwarz).
+        constant_error : float or array-like of shape (n_classes,), default=0
+            Upper bound of the distance from the constants to the exact ones.
+
+        Returns
+        -------
+        Quadratic
+        """
+        means, P, constants = (np.array(a, dtype=float) for a in (means, precisions, constants))
+        (K, d), full = means.shape, P.ndim == 3
+        if P.shape not in ((K, d, d), (K, d)) or constants.shape != (K,):
+            raise ValueError(
+                f"means, precisions and constants must have shapes (K, d), (K, d, d) or (K, d), and (K,), got {means.shape}, "
+                f"{P.shape} and {constants.shape}."
+            )
+        if not (np.isfinite(means).all() and np.isfinite(P).all() and (constants < np.inf).all()):
+            raise ValueError("means, precisions and constants must be finite.")
+        diagonals = np.einsum("kdd->kd", P) if full else P
+        if (diagonals < 0).any() or (full and (P != P.swapaxes(1, 2)).any()):
+            raise ValueError("precisions must be symmetric and positive semidefinite.")
+        off = np.broadcast_to(np.asarray(constant_error, dtype=float), K)
+        zero, relative = np.zeros(K), np.full(K, rounding)
+        if not full:
+            top = P.max(axis=1)
+            return cls(means, P, constants, np.ones((K, d)), relative, grow(rounding * top), off, grow((1 + rounding) * top))
+        units = np.array([_units(p) for p in diagonals])
+        # || |E| ||_2 <= g || sqrt(P_kk) ||^2: the trace, balanced or not
+        slip = grow(rounding * np.sum(diagonals / units**2, axis=1), 3 * d + 64)
+        doubts = grow(rounding * diagonals.sum(axis=1), 3 * d + 64)
+        sizes = grow(np.array([spectral(p) for p in P]) + doubts)
+        return cls(means, P, constants, units, zero, doubts, off, sizes, slip)
 
     @property
     def n_classes(self) -> int:
@@ -213,8 +274,10 @@ class Quadratic:
             scaled = x * self.units[k]
             lengths, slopes = row_norms(scaled), row_norms(y * self._per_unit[k])
             spread = np.abs(scaled, out=scaled) @ self._rows[k]
-            score = gamma(2 * d + 6) * lengths * spread + rho * lengths * slopes
-            slope = self.units[k].max() * ((gamma(4) + rho) * slopes + gamma(d + 2) * fro(self._rows[k]) * lengths)
+            slip = self.precision_slip[k] * lengths
+            score = gamma(2 * d + 6) * lengths * spread + (rho * slopes + slip) * lengths
+            slope = (gamma(4) + rho) * slopes + gamma(d + 2) * fro(self._rows[k]) * lengths + slip
+            slope *= self.units[k].max()
         constant = 2 * UNIT * np.abs(self.constants[k]) + self.constant_error[k]
         return grow(score + constant, d + 8), grow(slope, d + 8)
 

@@ -1,18 +1,35 @@
 """What may move, and how a step of a pipeline carries it.
 
-A perturbation is an l_p ball, ``||u||_p < r``. An :class:`AffineStep` carries it exactly (theory 2.1), a
-:class:`LipschitzStep` stretches its length by at most a constant (theory 2.2).
+A perturbation is an l_p ball, ``||u||_p < r``, of the features that can move. What steps do to it:
+
+==================  ==============================================================================
+AffineStep          carries it exactly (theory 2.1)
+ClipStep            moves no coordinate further than it was moved before
+LipschitzStep       stretches its l2 length by at most a constant (theory 2.2)
+NormalizeStep       turns it, by an angle that depends on the length of the point (theory 2.3)
+ImputeStep          fills missing cells, which then do not move; the others pass
+EncodeStep          categories, which do not move
+ParallelStep        several of these side by side, each on columns of its own
+==================  ==============================================================================
+
+:mod:`skcert.routes` puts them together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
-from skcert.geometry.affine import DUAL_ORDER
-from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, orthogonality_defect, row_norms
+from skcert.geometry.affine import DUAL_ORDER, dual_norms
+from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, orthogonality_defect, row_norms, shrink
+
+
+class Uncertifiable(TypeError):
+    """No certificate can be given for an estimator as it stands; the message says what would help."""
 
 
 def check_norm(norm: float) -> float:
@@ -22,6 +39,8 @@ def check_norm(norm: float) -> float:
     raise ValueError(f"norm must be 1, 2 or numpy.inf (the l_p norm of the perturbation), got {norm!r}.")
 
 
+#: rows shorter than this may be left as they are by a step that normalises rows: ten units of rounding of float32
+NEAR_ORIGIN = 1.2e-6
 #: factors of a step whose squares are taken must lie between this and its inverse, or be 0
 SCALE_LIMIT = 1e60
 
@@ -34,13 +53,43 @@ class LipschitzStep:
     ----------
     constant : float
         Positive and finite. It is taken at its word: a certificate is as good as this number.
+    n_outputs : int, optional
+        Number of features after the step; needed where steps stand side by side after it.
     """
 
     constant: float
+    n_outputs: int | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.constant) and self.constant > 0):
             raise ValueError(f"A Lipschitz constant must be positive and finite, got {self.constant!r}.")
+
+
+@dataclass(frozen=True)
+class ClipStep:
+    """Every coordinate cut off at its own bounds: none moves further than it did before, in whatever norm.
+
+    Parameters
+    ----------
+    low, high : ndarray of shape (d,)
+        Infinite where a coordinate passes unchanged.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+
+    def apply(self, X: np.ndarray) -> np.ndarray:
+        """Images of the rows of X."""
+        return np.clip(X, self.low, self.high)
+
+
+def random_weights(n: int) -> np.ndarray:
+    """Numbers of either sign between 1/2 and 1, always the same: a combination with them vanishes only with its terms.
+
+    Not plain signs: scores often sum to zero.
+    """
+    rng = np.random.default_rng(0)
+    return rng.uniform(0.5, 1.0, n) * rng.choice([-1.0, 1.0], n)
 
 
 @dataclass(frozen=True)
@@ -71,10 +120,26 @@ class AffineStep:
         scale = np.asarray(scale, dtype=float)
         return cls(np.zeros(len(scale)), scale, np.zeros(len(scale)))
 
+    @classmethod
+    def selection(cls, columns: np.ndarray, n_inputs: int) -> AffineStep:
+        """Keep these columns, in this order."""
+        matrix = np.zeros((len(columns), n_inputs))
+        matrix[np.arange(len(columns)), columns] = 1
+        return cls(np.zeros(n_inputs), matrix, np.zeros(len(columns)))
+
     @property
     def n_inputs(self) -> int:
         """Dimension before the step."""
         return len(self.center)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether this is exactly the identity, stored as a diagonal."""
+        return (
+            self.matrix.ndim == 1
+            and bool((self.matrix == 1).all())
+            and not (self.center.any() or self.offset.any() or np.any(self.column_error) or self.offset_error)
+        )
 
     @property
     def matrix_error(self) -> float:
@@ -115,6 +180,10 @@ class AffineStep:
 
     def then(self, outer: AffineStep) -> AffineStep:
         """The composition: this step first, ``outer`` after it."""
+        if self.is_identity:
+            return outer
+        if outer.is_identity:
+            return self
         A, B = self.matrix, outer.matrix
         inner_error = np.broadcast_to(self.column_error, (self.n_inputs,))
         outer_error = np.broadcast_to(outer.column_error, (outer.n_inputs,))
@@ -137,18 +206,189 @@ class AffineStep:
         n = len(self.offset) + 8
         return AffineStep(self.center, matrix, moved + outer.offset, grow(columns, n), grow(offset_error, n))
 
-    def agrees(self, before: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> bool:
-        """Whether ``theirs``, what the step itself made of the rows of ``before``, is what :meth:`apply` returned.
+    def stretch(self, p: float, q: float) -> float:
+        """Upper bound of ``||A u||_q`` over ``||u||_p = 1``; both in {1, 2, inf}."""
+        d_in, d_out = self.n_inputs, len(self.offset)
+        errors = np.broadcast_to(self.column_error, (d_in,))
+        if self.matrix.ndim == 1:
+            bounds = [_norm(np.abs(self.matrix), np.inf if p <= q else q if p == np.inf else 2)]
+        else:
+            bounds = [_norm(dual_norms(self.matrix, p), q)]  # row by row, Hoelder; exact for q = inf
+            if p == 1:
+                bounds.append(max(_norm(column, q) for column in self.matrix.T))
+            if p >= 2 and q <= 2:
+                spectral = self.size * grow(np.sqrt(d_in if p == np.inf else 1) * np.sqrt(d_out if q == 1 else 1))
+                bounds.append(spectral)
+        wrong = _norm(errors, DUAL_ORDER[p]) * (np.sqrt(d_out) if q == 1 else 1.0)
+        return float(grow(min(bounds) + wrong, d_in + d_out + 8))
 
-        Up to the rounding of the step, which may compute in float32 and cancel about its centre.
+    def agrees(self, before: np.ndarray, after: np.ndarray, *, single: bool = False) -> bool:
+        """Whether ``after`` is what this map makes of the rows of ``before``, up to the rounding of whoever computed it.
+
+        One random combination of the outputs is compared, each in units of its own size: a row that differs in any of them
+        differs in the combination. The allowance is for steps that cancel about their centre, and more for those that compute
+        in float32 (``single``, or by the type of their arrays).
         """
-        if ours.shape != theirs.shape:
+        if after.shape != (len(before), len(self.offset)):
             return False
-        single = np.float32 in (before.dtype, theirs.dtype)
+        if not len(before):
+            return True
         size, center = np.abs(self.matrix), np.abs(self.center)
-        spread = size * center if size.ndim == 1 else size @ center
-        room = (1e-3 if single else 1e-7) * np.abs(theirs).max(axis=0, initial=0) + (1e-5 if single else 1e-12) * spread
-        return bool((np.abs(ours - theirs) <= room).all())
+        typical = np.abs(before[:256] - self.center).max(axis=0) + center
+        sizes = (size * typical if size.ndim == 1 else size @ typical) + np.abs(self.offset)
+        weights = random_weights(len(sizes)) / np.where(sizes > 0, sizes, 1)
+        forward = weights * self.matrix if self.matrix.ndim == 1 else weights @ self.matrix
+        reach = np.abs(weights) * size if size.ndim == 1 else np.abs(weights) @ size
+        slack = 2e-5 if single or np.float32 in (before.dtype, after.dtype) else 2e-11
+        moved = before - self.center
+        gap = moved @ forward + weights @ self.offset - after @ weights
+        room = np.abs(moved, out=moved) @ reach + 2 * (center @ reach) + np.abs(weights) @ np.abs(self.offset)
+        return bool((np.abs(gap) <= slack * room).all())
+
+
+def _norm(values: np.ndarray, order: float) -> float:
+    """A vector norm, rounded up."""
+    return float(dual_norms(values[None], DUAL_ORDER[order])[0]) if len(values) else 0.0
+
+
+@dataclass(frozen=True)
+class NormalizeStep:
+    """Every row divided by its own norm (theory 2.3).
+
+    Parameters
+    ----------
+    norm : {1, 2, inf}
+        The one divided by. Rows shorter than ten units of rounding, of the type of the data, are left as they are.
+    """
+
+    norm: float
+
+    def lengths(self, X: np.ndarray) -> np.ndarray:
+        """Norms of the rows."""
+        return np.linalg.norm(X, ord=self.norm, axis=1)
+
+    def apply(self, X: np.ndarray) -> np.ndarray:
+        """Images of the rows of X."""
+        lengths = self.lengths(X)
+        return X / np.where(lengths < 10 * np.finfo(float).eps, 1.0, lengths)[:, None]
+
+    def error(self, X: np.ndarray, x_error: np.ndarray) -> np.ndarray:
+        """Per row, an upper bound (l2) of the error of :meth:`apply` at points known to within ``x_error``."""
+        d = X.shape[1]
+        lengths = self.lengths(X)
+        slack = (1 + np.sqrt(d)) * x_error + gamma(d + 6) * np.linalg.norm(X, axis=1)
+        near = lengths < NEAR_ORIGIN + x_error * np.sqrt(d)  # perhaps not normalised at all: nothing is known
+        return np.where(near, np.inf, grow(slack / np.where(near, 1, lengths), d + 8))
+
+    def inward(self, radius: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Radius before the step, in its norm, from the radius r after it, at rows of these lengths.
+
+        For the Euclidean norm the nearest point at chord r is at ``||x|| r sqrt(1 - r^2/4)``, from r = sqrt(2) on the origin.
+        In the others ``||x/|x| - y/|y| || <= 2 ||x - y|| / ||x||`` (Massera and Schaeffer 1958). Rows about the origin are not
+        normalised: no ball reaches them.
+        """
+        r = np.asarray(radius, dtype=float)
+        share = np.minimum(r, np.sqrt(2))
+        turned = share * np.sqrt(1 - share**2 / 4) if self.norm == 2 else np.minimum(r / 2, 1)
+        return np.maximum(shrink(np.minimum(lengths * turned, lengths - NEAR_ORIGIN), 16), 0)
+
+
+@dataclass(frozen=True)
+class ImputeStep:
+    """Missing cells filled with a value of their column; they do not move, observed ones pass unchanged.
+
+    Parameters
+    ----------
+    values : ndarray of shape (d_in,)
+        What is filled in.
+    kept : ndarray of int
+        Columns that are passed on.
+    flags : ndarray of int
+        Columns for which "is missing" is appended, as 0 or 1.
+    """
+
+    values: np.ndarray
+    kept: np.ndarray
+    flags: np.ndarray
+
+    def at(self, missing: np.ndarray) -> AffineStep:
+        """The step for points in which these columns are missing."""
+        d = len(self.values)
+        fill = np.where(missing, self.values, 0.0)[self.kept]
+        if len(self.kept) == d and not len(self.flags):
+            return AffineStep(np.zeros(d), np.where(missing, 0.0, 1.0), fill)
+        passed = AffineStep.selection(np.append(self.kept, self.flags), d).matrix * np.where(missing, 0.0, 1.0)
+        passed[len(self.kept) :] = 0
+        return AffineStep(np.zeros(d), passed, np.append(fill, missing[self.flags].astype(float)))
+
+
+@dataclass(frozen=True)
+class EncodeStep:
+    """Categories turned into ``n_outputs`` numbers: neither its inputs nor its outputs move."""
+
+    n_outputs: int
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One part of a :class:`ParallelStep`.
+
+    Parameters
+    ----------
+    name : str
+    columns : ndarray of int, or None for all
+        Input columns by position, in the order of fitting.
+    labels : list of str or None
+        The same by name: points with named columns are read by name.
+    links : tuple of Link
+    weight : float
+        Factor of the outputs.
+    """
+
+    name: str
+    columns: np.ndarray | None
+    labels: list[str] | None
+    links: tuple[Link, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class ParallelStep:
+    """Several chains of steps side by side, their outputs concatenated.
+
+    Parameters
+    ----------
+    branches : tuple of Branch
+    take : callable
+        ``take(X, branch)``: the columns of the points X that a branch sees.
+    """
+
+    branches: tuple[Branch, ...]
+    take: Callable[[Any, Branch], Any]
+
+
+@dataclass(frozen=True)
+class Link:
+    """One step of a chain.
+
+    Parameters
+    ----------
+    name : str
+    carriers : tuple of Carrier
+        How it carries a perturbation, in order.
+    transform : callable
+        Its own.
+    single : bool
+        Whether it computes with float32 parameters.
+    """
+
+    name: str
+    carriers: tuple[Carrier, ...]
+    transform: Callable[[Any], Any]
+    single: bool = False
+
+
+Carrier = AffineStep | LipschitzStep | ClipStep | NormalizeStep | ImputeStep | EncodeStep | ParallelStep
 
 
 @dataclass(frozen=True)

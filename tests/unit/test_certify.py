@@ -10,10 +10,11 @@ from sklearn.datasets import load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import LinearSVC
 
 import skcert
 from skcert import CertifiedGMMClassifier, Certifier, LipschitzStep, PretrainedEmbedder, Uncertifiable, certify
@@ -112,10 +113,13 @@ def test_a_lipschitz_constant_divides_the_radius_and_the_chain_before_it_multipl
     assert np.isinf(outer.attack_radius).all()
     with pytest.raises(ValueError, match="No attack can be constructed"):
         certify(pipe, X, return_attack=True)
-    with pytest.raises(ValueError, match="norm=2"):
-        certify(pipe, X, norm=1)
-    with pytest.raises(ValueError, match="feature_scale cannot pass"):
-        certify(pipe, X, feature_scale=np.ones(13))
+    # other balls before it: as far as the longest of their points is stretched in l2
+    stretches = 1 / pipe[0].scale_
+    np.testing.assert_allclose(certify(pipe, X, norm=1).radius, middle.radius / stretches.max(), rtol=1e-9)
+    np.testing.assert_allclose(certify(pipe, X, norm=np.inf).radius, middle.radius / np.linalg.norm(stretches), rtol=1e-9)
+    scaled = certify(pipe, X, feature_scale=np.arange(13.0))
+    np.testing.assert_allclose(scaled.radius, middle.radius / (stretches * np.arange(13)).max(), rtol=1e-9)
+    assert not outer.exact and "lower bound" in repr(outer)
 
 
 def test_a_step_without_a_bound_is_refused_by_name_with_the_remedies():
@@ -354,38 +358,55 @@ def test_inner_spaces_keep_the_frames_a_pipeline_passes_between_its_steps(recwar
     assert not [w for w in recwarn if "feature names" in str(w.message)]
 
 
+class SecondAgainstFirst(RidgeClassifier):
+    def predict(self, X):
+        return super().predict(X)
+
+
 def test_a_single_row_of_coefficients_is_a_rule_for_two_classes():
-    from sklearn.linear_model import RidgeClassifier
-
-    from skcert import Affine
-
+    skcert.register_discriminant(SecondAgainstFirst, lambda m: skcert.Affine(m.coef_, m.intercept_))
     two = Y < 2
     for second in (X[two], X[two][Y[two] == 0]):
-        model = RidgeClassifier().fit(X[two], Y[two])
-        skcert.register_discriminant(RidgeClassifier, lambda m: Affine.exact(m.coef_, m.intercept_))
+        model = SecondAgainstFirst().fit(X[two], Y[two])
         certificate = certify(model, second)
         expected = np.abs(model.decision_function(second)) / np.linalg.norm(model.coef_)
         np.testing.assert_allclose(certificate.radius, expected, rtol=1e-9)
     assert set(certify(model, X[two]).prediction) == {0, 1}
 
 
+class TwoScores(LinearSVC):
+    def predict(self, X):
+        return super().predict(X)
+
+
 def test_a_rule_with_too_few_scores_or_bad_numbers_is_refused():
-    from sklearn.svm import LinearSVC
-
-    from skcert import Affine
-
-    model = LinearSVC().fit(X[:, :3], Y)
-    skcert.register_discriminant(LinearSVC, lambda m: Affine.exact(m.coef_[:2], m.intercept_[:2]))
+    model = TwoScores().fit(X[:, :3], Y)
+    skcert.register_discriminant(TwoScores, lambda m: skcert.Affine(m.coef_[:2], m.intercept_[:2]))
     with pytest.raises(ValueError, match="2 scores for 3 classes"):
         certify(model, X[:, :3])
     with pytest.raises(ValueError, match="must have shapes"):
-        Affine.exact(np.ones((3, 2)), np.ones(2))
+        certify(skcert.Affine(np.ones((3, 2)), np.ones(2)), X[:, :2])
     with pytest.raises(ValueError, match="finite"):
-        Affine.exact([[np.nan]], [0.0])
-    with pytest.raises(Uncertifiable, match="best_estimator_"):
-        from sklearn.model_selection import GridSearchCV
+        certify(skcert.Affine([[np.nan]], [0.0]), X[:, :1])
+    with pytest.raises(ValueError, match="2 different labels"):
+        certify(skcert.Affine([[1.0]], [0.0], classes=["a", "a"]), X[:, :1])
+    with pytest.raises(ValueError, match="13 features, but Affine is expecting 1"):
+        certify(skcert.Affine([[1.0]], [0.0]), X)
 
-        certify(GridSearchCV(NearestCentroid(), {"shrink_threshold": [None]}).fit(X, Y), X)
+
+def test_a_head_from_elsewhere_is_certified_under_its_own_labels_in_any_order():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(13, 3, dtype=torch.float64)
+    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    head = skcert.Affine(weight, bias, classes=["c", "a", "b"])
+    pipe = make_pipeline(StandardScaler(), head).fit(X, Y)
+    certificate = certify(pipe, X, return_attack=True)
+    assert (certificate.prediction == np.array(["c", "a", "b"])[layer(torch.tensor(pipe[0].transform(X))).argmax(1)]).all()
+    assert (certificate.attack_radius <= certificate.radius * (1 + 1e-6)).all()
+    assert (pipe.predict(certificate.attack) != certificate.prediction).all()
+    tied = certify(skcert.Affine([[1.0], [1.0]], [0.0, 0.0], classes=["z", "a"]), [[2.0]])
+    assert tied.prediction == ["z"] and tied.radius == 0
 
 
 # -- once broken -----------------------------------------------------------------------------------------------------
@@ -457,12 +478,6 @@ def test_a_series_of_scales_goes_by_name():
     np.testing.assert_array_equal(certify(pipe, FRAME, feature_scale=scale[::-1]).radius, expected)
     with pytest.raises(ValueError, match="columns that do not exist: ..colour"):
         certify(pipe, FRAME, feature_scale={"colour": 1.0})
-
-
-def test_sparsified_coefficients_are_read():
-    model = LogisticRegression(max_iter=10_000).fit(X, Y)
-    expected = certify(model, X).radius
-    np.testing.assert_array_equal(certify(model.sparsify(), X).radius, expected)
 
 
 def test_the_nearest_ellipsoid_rule_has_no_attack_and_no_radius_to_lose():

@@ -1,0 +1,127 @@
+"""Points as users have them - arrays, pandas or polars frames, text and numbers side by side - as numbers, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+
+#: types of numbers that are kept; others become float64
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def names_of(X: Any) -> list | None:
+    """Names of the columns of a frame; None for an array."""
+    columns = getattr(X, "columns", None)
+    return None if columns is None else list(columns)
+
+
+def numbers(X: Any) -> Any:
+    """What a step has made of points as a float array, or as a sparse one whose rows can be taken; text as zeros."""
+    if issparse(X):
+        return X.tocsr()
+    X = np.asarray(X)
+    if X.dtype in FLOATS:
+        return X
+    try:
+        return X.astype(float)
+    except (TypeError, ValueError):
+        return np.zeros(X.shape)
+
+
+def dense(X: Any) -> np.ndarray:
+    """Numbers as a dense float array."""
+    X = numbers(X)
+    return X.toarray() if issparse(X) else X
+
+
+def source_of(values: np.ndarray, constants: list) -> np.ndarray:
+    """Rows of columns and encoders' outputs side by side; missing cells are 0."""
+    if not constants and not np.isnan(values.sum()):
+        return values
+    return np.hstack([np.nan_to_num(values, nan=0.0), *(dense(part) for part in constants)])
+
+
+@dataclass(frozen=True)
+class Points:
+    """The rows of X as numbers.
+
+    Attributes
+    ----------
+    origin : array or frame
+        X itself.
+    values : ndarray of shape (n, d)
+        Columns that hold no numbers are 0 here.
+    numeric : ndarray of bool, shape (d,)
+        Columns that hold numbers; missing ones are NaN.
+    """
+
+    origin: Any
+    values: np.ndarray
+    numeric: np.ndarray
+
+    @classmethod
+    def of(cls, X: Any) -> Points:
+        """Read an array or a frame."""
+        if not hasattr(X, "columns"):
+            X = np.asarray(X)
+            if X.dtype.kind in "fiub":
+                values = X if X.dtype in FLOATS else X.astype(float)
+                return cls(X, values, np.ones(X.shape[1], dtype=bool))
+        elif hasattr(X, "dtypes") and all(dtype in FLOATS for dtype in X.dtypes):
+            return cls(X, np.asarray(X), np.ones(len(X.columns), dtype=bool))
+        columns = [_numbers(column) for column in _columns(X)]
+        numeric = np.array([column is not None for column in columns], dtype=bool)
+        values = np.zeros((len(X), len(columns)), order="F")
+        for at in np.flatnonzero(numeric):
+            values[:, at] = columns[at]
+        return cls(X, np.ascontiguousarray(values), numeric)
+
+    @property
+    def names(self) -> list | None:
+        """Names of the columns."""
+        return names_of(self.origin)
+
+    def types(self) -> np.ndarray:
+        """The float type that each column can hold, shape (d,)."""
+        if hasattr(self.origin, "columns"):
+            kinds = [np.asarray(column[:0]).dtype for column in _columns(self.origin)]
+        else:
+            kinds = [self.origin.dtype] * self.values.shape[1]
+        return np.array([kind if kind in FLOATS else np.dtype(float) for kind in kinds], dtype=object)
+
+    def moved(self, rows: np.ndarray, values: np.ndarray, columns: np.ndarray) -> Any:
+        """These rows of X, in the same container, with ``values`` (one column for each of the d) in these columns."""
+        X = self.origin
+        if hasattr(X, "iloc"):
+            frame, types = X.iloc[rows].copy(), self.types()
+            for at in columns:
+                frame[X.columns[at]] = values[:, at].astype(types[at])
+            return frame
+        if hasattr(X, "columns"):
+            frame, types = X[rows.tolist()], self.types()
+            series = type(frame[:, 0])
+            return frame.with_columns([series(X.columns[at], values[:, at].astype(types[at])) for at in columns])
+        out = X[rows] if X.dtype in FLOATS or X.dtype == object else X[rows].astype(float)
+        out[:, columns] = values[:, columns]
+        return out
+
+
+def _columns(X: Any):
+    if hasattr(X, "iloc"):
+        return (X.iloc[:, at] for at in range(X.shape[1]))
+    if hasattr(X, "columns"):
+        return (X[:, at] for at in range(X.shape[1]))
+    return iter(X.T)
+
+
+def _numbers(column: Any) -> np.ndarray | None:
+    """A column as float64 with NaN where it is missing; None if it holds something else."""
+    try:
+        if hasattr(column, "isna") and hasattr(column, "to_numpy"):  # pandas, whose NA float() does not know
+            return column.to_numpy(dtype=float, na_value=np.nan)
+        return np.asarray(column, dtype=float)
+    except (TypeError, ValueError):
+        return None

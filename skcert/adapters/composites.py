@@ -1,0 +1,127 @@
+"""Estimators made of estimators: what stands inside them, and how parts side by side carry a perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils import _safe_indexing
+
+from skcert.adapters import Uncertifiable, inherits, perturbation_of, register_perturbation
+from skcert.perturbations import Branch, Carrier, Link, ParallelStep
+
+
+def _is_search(estimator: Any) -> bool:
+    """Whether an estimator is one of scikit-learn's searches; the halving ones are experimental and known by their module."""
+    if type(estimator).__module__.startswith("sklearn.model_selection."):
+        return hasattr(estimator, "refit")
+    return any(isinstance(estimator, search) and inherits(estimator, search) for search in (GridSearchCV, RandomizedSearchCV))
+
+
+def unwrapped(estimator: Any) -> Any:
+    """What a search or a FrozenEstimator predicts and transforms with."""
+    while True:
+        if _is_search(estimator):
+            if not hasattr(estimator, "best_estimator_"):
+                raise Uncertifiable(
+                    f"{type(estimator).__name__}(refit=False) has no best_estimator_ to certify: use refit=True, or fit one "
+                    "with best_params_."
+                )
+            estimator = estimator.best_estimator_
+        elif type(estimator) is FrozenEstimator:
+            estimator = estimator.estimator
+        else:
+            return estimator
+
+
+def is_nothing(step: Any) -> bool:
+    """Whether a step of a pipeline is only a name."""
+    return step is None or (isinstance(step, str) and step == "passthrough")
+
+
+def unrolled(estimator: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Steps one after the other, with those of inner pipelines as ``outer__inner``."""
+    estimator = unwrapped(estimator)
+    if not (isinstance(estimator, Pipeline) and inherits(estimator, Pipeline)):
+        yield name, estimator
+        return
+    for inner, step in estimator.steps:
+        yield from unrolled(step, f"{name}__{inner}" if name else inner)
+
+
+def link(name: str, step: Any) -> Link:
+    """A step with what it does to a perturbation."""
+    carriers = perturbation_of(step)
+    single = any(getattr(value, "dtype", None) == np.float32 for value in vars(step).values())
+    return Link(name, carriers if isinstance(carriers, tuple) else (carriers,), step.transform, single)
+
+
+def chain(estimator: Any) -> tuple[Link, ...]:
+    """A transformer, or a pipeline of them, as links."""
+    return tuple(link(name, step) for name, step in unrolled(estimator, "") if not is_nothing(step))
+
+
+def _branch(name: str, part: Any, weight: float | None, columns=None, labels=None) -> Branch:
+    try:
+        links = chain(part)
+    except Uncertifiable as reason:
+        raise Uncertifiable(f"In its part {name!r}: {reason}") from None
+    return Branch(name, columns, labels, links, 1.0 if weight is None else float(weight))
+
+
+def _everything(X: Any, branch: Branch) -> Any:
+    return X
+
+
+def feature_union(step: FeatureUnion) -> Carrier:
+    """All parts see all columns; their outputs stand side by side, each times its weight."""
+    weights = step.transformer_weights or {}
+    parts = [(name, part) for name, part in step.transformer_list if not (isinstance(part, str) and part == "drop")]
+    return ParallelStep(tuple(_branch(name, part, weights.get(name)) for name, part in parts), _everything)
+
+
+def _positions(columns: Any, n: int, names: list | None) -> np.ndarray:
+    """Positions of columns given by position, name, slice or mask."""
+    if callable(columns):
+        raise Uncertifiable("Columns chosen by a function have not been resolved: fit the ColumnTransformer.")
+    if isinstance(columns, slice) and any(isinstance(end, str) for end in (columns.start, columns.stop)):
+        assert names is not None
+        first = 0 if columns.start is None else names.index(columns.start)
+        last = n if columns.stop is None else names.index(columns.stop) + 1  # by name, the end belongs to it
+        return np.arange(n)[first : last : columns.step]
+    if isinstance(columns, slice):
+        return np.arange(n)[columns]
+    columns = np.atleast_1d(np.asarray(columns))
+    if columns.dtype.kind in "UO" and len(columns) and isinstance(columns[0], str):
+        assert names is not None
+        return np.array([names.index(column) for column in columns], dtype=int)
+    return np.arange(n)[columns if len(columns) else np.zeros(0, dtype=int)]
+
+
+def _selected(X: Any, branch: Branch) -> Any:
+    by_name = branch.labels is not None and hasattr(X, "columns")
+    return _safe_indexing(X, branch.labels if by_name else branch.columns, axis=1)
+
+
+def column_transformer(step: ColumnTransformer) -> Carrier:
+    """Every part sees columns of its own: by name where it was fitted on a frame and sees one, by position otherwise."""
+    n, weights = step.n_features_in_, step.transformer_weights or {}
+    names = list(step.feature_names_in_) if hasattr(step, "feature_names_in_") else None
+    branches = []
+    for name, part, columns in step.transformers_:
+        if isinstance(part, str) and part == "drop":
+            continue
+        at = _positions(columns, n, names)
+        if len(at):
+            labels = None if names is None else [names[c] for c in at]
+            branches.append(_branch(name, part, weights.get(name), at, labels))
+    return ParallelStep(tuple(branches), _selected)
+
+
+register_perturbation(ColumnTransformer, column_transformer)
+register_perturbation(FeatureUnion, feature_union)

@@ -1,0 +1,432 @@
+"""From the features of a space to what the classifier sees: chains of steps as affine pieces with bends between them.
+
+A route starts at a *source*: the columns of the points as they come, followed by the outputs of encoders, which are numbers
+that do not move. From there it is ``piece, bend, piece, ..., piece``, every piece affine and every bend one of
+:class:`~skcert.perturbations.ClipStep`, :class:`~skcert.perturbations.LipschitzStep`,
+:class:`~skcert.perturbations.NormalizeStep`. Steps side by side become blocks of one piece. Which cells are missing is part
+of the request: an imputer is another affine map for every pattern of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from skcert.geometry.affine import dual_norms
+from skcert.geometry.rounding import TINY, UNIT, column_norms, gamma, grow, shrink
+from skcert.perturbations import (
+    AffineStep,
+    ClipStep,
+    EncodeStep,
+    ImputeStep,
+    Link,
+    LipschitzStep,
+    NormalizeStep,
+    ParallelStep,
+    Uncertifiable,
+)
+
+Bend = ClipStep | LipschitzStep | NormalizeStep
+
+
+@dataclass(frozen=True)
+class Route:
+    """What the steps passed so far do to the source.
+
+    Attributes
+    ----------
+    n_columns : int
+        Columns of the points; the source has these and ``n_constants`` more.
+    n_constants : int
+        Outputs of encoders.
+    pieces : tuple of AffineStep or None
+        None is the identity where the number of features is not known.
+    bends : tuple of Bend
+        One less than pieces.
+    places : tuple of int
+        For every bend, the number of the link it belongs to.
+    frozen : ndarray of bool, shape (n_columns,)
+        Columns that must not move: they feed an encoder.
+    missing : ndarray of bool or None
+        Features, after the last piece, that are missing in the points at hand; None where their number is not known.
+    labels : list of str or None
+        Names of these features where they are still columns of the points.
+    """
+
+    n_columns: int
+    n_constants: int
+    pieces: tuple[AffineStep | None, ...]
+    bends: tuple[Bend, ...]
+    places: tuple[int, ...]
+    frozen: np.ndarray
+    missing: np.ndarray | None
+    labels: list[str] | None
+
+    @classmethod
+    def start(cls, missing: np.ndarray, labels: list[str] | None) -> Route:
+        """No step yet."""
+        n = len(missing)
+        return cls(n, 0, (AffineStep.scaling(np.ones(n)),), (), (), np.zeros(n, dtype=bool), missing, labels)
+
+    @classmethod
+    def along(cls, links: tuple[Link, ...], missing: np.ndarray, labels: list[str] | None) -> Route:
+        """All steps of a chain."""
+        route = cls.start(missing, labels)
+        for place, link in enumerate(links):
+            for carrier in link.carriers:
+                route = route.then(carrier, link.name, place)
+        return route
+
+    @property
+    def fold(self) -> AffineStep | None:
+        """The last piece; None where it is the identity."""
+        last = self.pieces[-1]
+        return None if last is None or last.is_identity else last
+
+    # -- putting steps together ------------------------------------------------------------------------------------
+
+    def then(self, carrier: Any, name: str, place: int) -> Route:
+        """The route with one more step."""
+        if isinstance(carrier, AffineStep):
+            return self._affine(carrier, name)
+        if isinstance(carrier, ImputeStep):
+            step = carrier.at(self._width(name))
+            return replace(self._affine(step), missing=np.zeros(len(step.offset), dtype=bool))
+        if isinstance(carrier, EncodeStep):
+            return self._encode(carrier, name)
+        if isinstance(carrier, ParallelStep):
+            return self._parallel(carrier, name, place)
+        if not isinstance(carrier, Bend):
+            raise TypeError(
+                f"The rule of the step {name!r} returned a {type(carrier).__name__}: expected an AffineStep, a LipschitzStep "
+                "or another step of skcert.perturbations, or a tuple of them."
+            )
+        missing = self.missing
+        if not isinstance(carrier, ClipStep) and missing is not None and missing.any():
+            raise Uncertifiable(f"Missing values reach the step {name!r}: impute them before it.")
+        if isinstance(carrier, LipschitzStep):
+            missing = None if carrier.n_outputs is None else np.zeros(carrier.n_outputs, dtype=bool)
+        elif isinstance(carrier, ClipStep) and missing is None:
+            missing = np.zeros(len(carrier.low), dtype=bool)
+        return self._bent(carrier, place, missing)
+
+    def _bent(self, bend: Bend, place: int, missing: np.ndarray | None) -> Route:
+        after = None if missing is None else AffineStep.scaling(np.ones(len(missing)))
+        return replace(
+            self,
+            pieces=(*self.pieces, after),
+            bends=(*self.bends, bend),
+            places=(*self.places, place),
+            missing=missing,
+            labels=None,
+        )
+
+    def _affine(self, step: AffineStep, name: str = "") -> Route:
+        if not (np.isfinite(step.matrix).all() and np.isfinite(step.offset).all() and np.isfinite(step.center).all()):
+            raise Uncertifiable(f"The step {name!r} has parameters that are not finite: drop columns without any value.")
+        last = self.pieces[-1]
+        made = step if last is None else last.then(step)
+        passed = step.matrix != 0
+        if self.missing is None:
+            missing = np.zeros(len(step.offset), dtype=bool)
+        else:
+            missing = self.missing & passed if passed.ndim == 1 else (passed & self.missing).any(axis=1)
+        return replace(self, pieces=(*self.pieces[:-1], made), missing=missing, labels=None)
+
+    def _width(self, name: str) -> np.ndarray:
+        if self.missing is None:
+            raise Uncertifiable(
+                f"The step {name!r} follows one whose number of outputs is not known: give its LipschitzStep n_outputs=."
+            )
+        return self.missing
+
+    def _encode(self, step: EncodeStep, name: str) -> Route:
+        before, n = len(self._width(name)), step.n_outputs
+        frozen = self.frozen | self._sources(np.ones(before, dtype=bool))
+        route = self._extended(n, name)._affine(AffineStep.selection(np.arange(before, before + n), before + n))
+        return replace(route, frozen=frozen, missing=np.zeros(n, dtype=bool))
+
+    def _parallel(self, step: ParallelStep, name: str, place: int) -> Route:
+        missing = self._width(name)
+        n, labels = len(missing), self.labels
+        parts, columns = [], []
+        for branch in step.branches:
+            if branch.labels is not None and labels is not None:
+                at = np.array([labels.index(label) for label in branch.labels], dtype=int)
+            else:
+                at = np.arange(n) if branch.columns is None else branch.columns
+            part = Route.along(branch.links, missing[at], None if labels is None else [labels[c] for c in at])
+            if branch.weight != 1.0:
+                part = part._affine(AffineStep.scaling(np.full(len(part._width(name)), branch.weight)))
+            for bend in part.bends:
+                if isinstance(bend, LipschitzStep) or (len(step.branches) > 1 and not isinstance(bend, ClipStep)):
+                    raise Uncertifiable(
+                        f"In its branch {branch.name!r} stands a step without an affine rule, beside others: put it into the "
+                        "pipeline itself."
+                    )
+            parts.append(part)
+            columns.append(at)
+        if not parts:
+            return self._affine(AffineStep.selection(np.zeros(0, dtype=int), n))
+        frozen = np.zeros(n, dtype=bool)
+        for part, at in zip(parts, columns, strict=True):
+            frozen[at[part.frozen]] = True
+        bends = max(len(part.bends) for part in parts)
+        for number, part in enumerate(parts):  # all with the same number of bends
+            for _ in range(bends - len(part.bends)):
+                part = part._bent(_pass(len(part._width(name))), place, part.missing)
+            parts[number] = part
+        constants = sum(part.n_constants for part in parts)
+        route = self._extended(constants, name) if constants else self
+        route = route._affine(_beside(parts, columns, n, constants))
+        for level in range(bends):
+            clips = [part.bends[level] for part in parts]
+            after = _blocks([part.pieces[level + 1] for part in parts])
+            bend = clips[0] if len(clips) == 1 else _side_by_side(clips)
+            route = route._bent(bend, place, np.zeros(after.n_inputs, dtype=bool))
+            route = route._affine(after)
+        missing = np.concatenate([part._width(name) for part in parts])
+        return replace(route, frozen=self.frozen | self._sources(frozen), missing=missing, labels=None)
+
+    def _extended(self, n: int, name: str) -> Route:
+        """The same with ``n`` constants more, passed through as the last features."""
+        more = AffineStep.scaling(np.ones(n))
+        if not all(isinstance(bend, ClipStep) for bend in self.bends):
+            raise Uncertifiable(f"The step {name!r} encodes categories after a step that moves all features together.")
+        return replace(
+            self,
+            n_constants=self.n_constants + n,
+            pieces=tuple(_blocks([piece, more]) for piece in self.pieces),
+            bends=tuple(_side_by_side([bend, _pass(n)]) for bend in self.bends),
+            missing=np.append(self._width(name), np.zeros(n, dtype=bool)),
+        )
+
+    def _sources(self, features: np.ndarray) -> np.ndarray:
+        """Columns of the points on which any of these features depends."""
+        for level in range(len(self.pieces) - 1, -1, -1):
+            piece = self.pieces[level]
+            if piece is not None:
+                used = piece.matrix != 0
+                features = features & used if used.ndim == 1 else used[features].any(axis=0)
+            if level and not isinstance(self.bends[level - 1], ClipStep):
+                before = self.pieces[level - 1]  # every feature after a step that mixes them depends on every one before it
+                features = np.full(1 if before is None else len(before.offset), features.any())
+        return features[: self.n_columns]
+
+    @property
+    def uses(self) -> np.ndarray:
+        """Columns of the points on which the features depend as numbers, shape (n_columns,)."""
+        return self._sources(np.ones(1 if self.missing is None else len(self.missing), dtype=bool))
+
+    # -- points and balls on their way -----------------------------------------------------------------------------
+
+    @property
+    def blind(self) -> tuple[int, ...]:
+        """Numbers of the links whose outputs only their own ``transform`` can tell."""
+        return tuple(place for bend, place in zip(self.bends, self.places, strict=True) if isinstance(bend, LipschitzStep))
+
+    def trace(self, source: np.ndarray, seen) -> tuple[np.ndarray, np.ndarray | None, list[Stop]]:
+        """Points where the last piece begins.
+
+        Parameters
+        ----------
+        source : ndarray of shape (n, n_columns + n_constants)
+        seen : mapping of int to ndarray
+            What the links in ``blind`` made of the points.
+
+        Returns
+        -------
+        points : ndarray
+        error : ndarray of shape (n,) or None
+            Upper bound of their l2 distance from real arithmetic; None where they are what was passed.
+        stops : list of Stop
+            Where the points were before each bend.
+        """
+        points, error, stops = source, None, []
+        for bend, piece, place in zip(self.bends, self.pieces, self.places, strict=False):
+            if isinstance(bend, LipschitzStep):
+                points, error = seen[place], None
+                stops.append(Stop(points, np.zeros(len(points))))
+                continue
+            before = np.zeros(len(points)) if error is None else error
+            if piece is not None:
+                before = grow(piece.error(points) + piece.size * before)
+                points = piece.apply(points)
+            stops.append(Stop(points, before))
+            error = bend.error(points, before) if isinstance(bend, NormalizeStep) else before
+            points = bend.apply(points)
+        return points, error, stops
+
+    def narrow(self, norm: float, scale: np.ndarray | None) -> tuple[float, np.ndarray | None, list[float]]:
+        """The ball where the last piece begins, and by how much each bend and the piece before it stretch one at most.
+
+        Returns
+        -------
+        norm : {1, 2, inf}
+        scale : ndarray or None
+            Of the features there.
+        factors : list of float
+            One per bend; 0 where nothing moves.
+        """
+        factors = []
+        for bend, piece in zip(self.bends, self.pieces, strict=False):
+            step = piece if piece is None or scale is None else piece.stretched(scale)
+            if isinstance(bend, ClipStep):
+                # no coordinate moves by more than ||row||_q r: in these units the set lies in a ball of the same norm
+                step = AffineStep.scaling(np.ones(len(bend.low))) if step is None else step
+                scale = _reach(step, norm)
+                factors.append(_in_units(step, scale).stretch(norm, norm))
+                continue
+            after = bend.norm if isinstance(bend, NormalizeStep) else 2
+            constant = bend.constant if isinstance(bend, LipschitzStep) else 1.0
+            if step is None and not norm <= after:
+                raise Uncertifiable("A step follows one of unknown width: give its LipschitzStep n_outputs=.")
+            factors.append(float(grow(constant * (1.0 if step is None else step.stretch(norm, after)))))
+            norm, scale = after, None
+        return norm, scale, factors
+
+    def widen(self, radius: np.ndarray, factors: list[float], stops: list[Stop]) -> np.ndarray:
+        """The radius in the source from the radius where the last piece begins."""
+        for bend, factor, stop in zip(self.bends[::-1], factors[::-1], stops[::-1], strict=True):
+            if isinstance(bend, NormalizeStep):
+                radius = bend.inward(radius, _below(bend.lengths(stop.points), stop.points.shape[1], stop.error))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                radius = np.where(radius > 0, shrink(radius / factor), 0.0)
+        return radius
+
+    def retrace(self, moves: np.ndarray, stops: list[Stop], scale: np.ndarray) -> np.ndarray:
+        """Moves of the source that may bring about moves where the last piece begins: candidates of an attack."""
+        for level in range(len(self.bends) - 1, -1, -1):
+            bend, piece, before = self.bends[level], self.pieces[level], stops[level].points
+            if isinstance(bend, NormalizeStep):  # to the nearest point of the ray
+                ray = bend.apply(before) + moves
+                along = np.einsum("nd,nd->n", before, ray) / np.maximum(np.einsum("nd,nd->n", ray, ray), TINY)
+                moves = np.where(along[:, None] > 0, along[:, None] * ray - before, np.nan)
+            if piece is not None:
+                units = np.append(scale, np.zeros(self.n_constants)) if level == 0 else np.ones(piece.n_inputs)
+                matrix = piece.matrix * units if piece.matrix.ndim == 2 else np.diag(piece.matrix * units)
+                moves = moves @ np.linalg.pinv(matrix).T * units
+        return moves
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Points before a bend, and upper bounds of their l2 errors."""
+
+    points: np.ndarray
+    error: np.ndarray
+
+
+def constants(links: tuple[Link, ...], X: Any) -> Iterator[Any]:
+    """What the encoders along a chain make of the points X, in the order in which a route counts them."""
+    for position, link in enumerate(links):
+        for carrier in link.carriers:
+            if isinstance(carrier, ParallelStep):
+                for branch in carrier.branches:
+                    if _contains(branch.links, EncodeStep):
+                        yield from constants(branch.links, carrier.take(X, branch))
+            elif isinstance(carrier, EncodeStep):
+                yield link.transform(X)
+        if not _contains(links[position + 1 :], EncodeStep):
+            return
+        X = link.transform(X)
+
+
+def _contains(links: tuple[Link, ...], kind: type) -> bool:
+    """Whether a step of this kind stands in a chain, or in a part of one of its steps."""
+    return any(
+        isinstance(carrier, kind)
+        or (isinstance(carrier, ParallelStep) and any(_contains(branch.links, kind) for branch in carrier.branches))
+        for link in links
+        for carrier in link.carriers
+    )
+
+
+def imputes(links: tuple[Link, ...]) -> bool:
+    """Whether missing cells matter to a chain."""
+    return _contains(links, ImputeStep)
+
+
+# -- blocks ------------------------------------------------------------------------------------------------------------
+
+
+def _pass(n: int) -> ClipStep:
+    """A clip that cuts nothing off."""
+    return ClipStep(np.full(n, -np.inf), np.full(n, np.inf))
+
+
+def _side_by_side(clips) -> ClipStep:
+    return ClipStep(np.concatenate([c.low for c in clips]), np.concatenate([c.high for c in clips]))
+
+
+def _dense(piece: AffineStep) -> AffineStep:
+    """A piece with a matrix in two dimensions."""
+    return piece if piece.matrix.ndim == 2 else replace(piece, matrix=np.diag(piece.matrix))
+
+
+def _blocks(parts) -> AffineStep:
+    """Pieces on features of their own: a block-diagonal one."""
+    center, offset = np.concatenate([p.center for p in parts]), np.concatenate([p.offset for p in parts])
+    errors = np.concatenate([np.broadcast_to(p.column_error, (p.n_inputs,)) for p in parts])
+    offset_error = float(grow(sum(p.offset_error for p in parts)))
+    if all(p.matrix.ndim == 1 for p in parts):
+        return AffineStep(center, np.concatenate([p.matrix for p in parts]), offset, errors, offset_error)
+    matrix = block_diag(*(_dense(p).matrix for p in parts))
+    return AffineStep(center, matrix, offset, errors, offset_error)
+
+
+def _beside(parts, columns, n: int, constants: int) -> AffineStep:
+    """First pieces of parts that read columns of the same n features, and constants of their own after these."""
+    center, taken = np.zeros(n + constants), np.zeros(n + constants, dtype=bool)
+    rows, offsets, errors, offset_error, first = [], [], np.zeros(n + constants), 0.0, n
+    for part, at in zip(parts, columns, strict=True):
+        inputs = np.append(at, np.arange(first, first + part.n_constants))
+        first += part.n_constants
+        piece = _dense(part.pieces[0])
+        new = ~taken[inputs] & (piece.matrix != 0).any(axis=0)
+        center[inputs[new]], taken[inputs[new]] = piece.center[new], True
+        moved = center[inputs] - piece.center  # zero unless two parts centre one column differently
+        offset = piece.offset + piece.matrix @ moved
+        absolute = np.abs(piece.matrix) @ (np.abs(center[inputs]) + np.abs(piece.center)) + np.abs(piece.offset)
+        offset_error += piece.offset_error
+        if moved.any():
+            offset_error += gamma(len(inputs) + 4) * float(absolute.sum()) + float(
+                np.broadcast_to(piece.column_error, (len(inputs),)) @ np.abs(moved)
+            )
+        block = np.zeros((len(piece.offset), n + constants))
+        np.add.at(block.T, inputs, piece.matrix.T)  # a column may be read twice
+        np.add.at(errors, inputs, np.broadcast_to(piece.column_error, len(inputs)))
+        rows.append(block)
+        offsets.append(offset)
+    matrix = np.vstack([np.zeros((0, n + constants)), *rows])
+    size = len(parts) + 4
+    offset = np.concatenate([np.zeros(0), *offsets])
+    return AffineStep(center, matrix, offset, grow(errors, size), float(grow(offset_error, size)))
+
+
+# -- balls -------------------------------------------------------------------------------------------------------------
+
+
+def _reach(step: AffineStep, norm: float) -> np.ndarray:
+    """Upper bounds of how far each output moves in a unit ball."""
+    errors = np.broadcast_to(step.column_error, (step.n_inputs,))
+    if step.matrix.ndim == 1:
+        return grow(np.abs(step.matrix) + errors)
+    return grow(dual_norms(step.matrix, norm) + dual_norms(errors[None], norm)[0])
+
+
+def _in_units(step: AffineStep, units: np.ndarray) -> AffineStep:
+    """The step with its outputs in these units; one that does not move (unit 0) stays where it is."""
+    inverse = np.where(units > 0, 1 / np.where(units > 0, units, 1), 0.0)
+    matrix = step.matrix * inverse if step.matrix.ndim == 1 else step.matrix * inverse[:, None]
+    errors = step.column_error * (inverse if step.matrix.ndim == 1 else inverse.max(initial=0))
+    return replace(step, matrix=matrix, column_error=grow(errors + 4 * UNIT * column_norms(matrix)))
+
+
+def _below(lengths: np.ndarray, d: int, error: np.ndarray) -> np.ndarray:
+    """Lower bounds of norms computed from d coordinates that are wrong by at most ``error`` in l2."""
+    return np.maximum(shrink(lengths * (1 - gamma(d + 4)) - np.sqrt(d) * error), 0)
