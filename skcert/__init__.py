@@ -5,7 +5,9 @@ from skcert._affine import Affine
 from skcert._certificate import Certificate
 from skcert._certify import Certifier, certify
 from skcert._embedder import PretrainedEmbedder
+from skcert._explanation import Explanation
 from skcert._gmm import CertifiedGMMClassifier
+from skcert._pipeline import CertifiedPipeline, make_certified_pipeline
 from skcert.adapters import Uncertifiable, register_discriminant, register_perturbation
 from skcert.perturbations import AffineStep, LipschitzStep
 
@@ -14,12 +16,15 @@ __all__ = [
     "AffineStep",
     "Certificate",
     "CertifiedGMMClassifier",
+    "CertifiedPipeline",
     "Certifier",
+    "Explanation",
     "LipschitzStep",
     "PretrainedEmbedder",
     "Uncertifiable",
     "certify",
     "datasets",
+    "make_certified_pipeline",
     "metrics",
     "plotting",
     "register_discriminant",

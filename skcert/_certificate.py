@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from decimal import ROUND_FLOOR, Decimal
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +13,25 @@ from sklearn.utils.validation import assert_all_finite, column_or_1d
 if TYPE_CHECKING:
     import pandas as pd
 
+    from skcert._explanation import Explanation
+
 
 def round_down(value: float, digits: int = 4) -> str:
     """``value`` >= 0 with so many significant digits, never larger than it is."""
+    return _rounded(value, digits, ROUND_FLOOR)
+
+
+def round_up(value: float, digits: int = 4) -> str:
+    """``value`` >= 0 with so many significant digits, never smaller than it is."""
+    return _rounded(value, digits, ROUND_CEILING)
+
+
+def _rounded(value: float, digits: int, rounding: str) -> str:
     if not math.isfinite(value) or value <= 0:
         return "inf" if value == math.inf else "0"
     exact = Decimal(float(value))
-    floor = exact.quantize(Decimal(1).scaleb(exact.adjusted() - digits + 1), rounding=ROUND_FLOOR)
-    return f"{floor:f}" if 1e-4 <= value < 10**digits else f"{floor:e}"
+    rounded = exact.quantize(Decimal(1).scaleb(exact.adjusted() - digits + 1), rounding=rounding)
+    return f"{rounded:f}" if 1e-4 <= value < 10**digits else f"{rounded:e}"
 
 
 def _is_text(labels: np.ndarray) -> bool:
@@ -73,6 +84,7 @@ class Certificate:
     confidence: float
     method: str
     exact: bool = False
+    _origin: Any = field(default=None)
 
     def __post_init__(self) -> None:
         if np.isnan(self.radius).any():
@@ -93,6 +105,44 @@ class Certificate:
 
     def __len__(self) -> int:
         return len(self.radius)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_origin": None}  # numbers travel, the model and its points stay
+
+    def explain(self, i: int) -> Explanation:
+        """Where the radius of one point came from, and the shortest known change of its features that changes the prediction.
+
+        Parameters
+        ----------
+        i : int
+            Number of the point.
+
+        Returns
+        -------
+        skcert.Explanation
+            Printed as text; ``plot()`` draws the features that move most.
+
+        Raises
+        ------
+        ValueError
+            The certificate does not know its model any more, because it was pickled.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skcert import certify
+        >>> X, y = load_iris(return_X_y=True, as_frame=True)
+        >>> model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+        >>> certify(model, X, feature_scale=X.std()).explain(70)  # doctest: +SKIP
+        """
+        if self._origin is None:
+            raise ValueError("This certificate has no model to explain it: certify the points again.")
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"i must be the number of a certified point, below {len(self)}, got {i!r}.")
+        return self._origin.explain(self, range(len(self))[i])
 
     def robust_at(self, r: float) -> np.ndarray:
         """Whether each prediction is certified at r > 0: ``radius >= r``, shape (n_samples,)."""
@@ -153,7 +203,8 @@ class Certificate:
             ("points", str(n)),
             ("perturbation", f"l{self.norm:g} in {self.space!r}" if self.norm != np.inf else f"linf in {self.space!r}"),
             ("guarantee", ("none (an estimate)" if self.guarantee == "none" else self.guarantee) + level),
-            ("method", self.method + ("" if self.exact else ", a lower bound")),
+            ("method", self.method),
+            ("radii are", "distances to the boundary" if self.exact else "lower bounds of the distance"),
         ]
         if n:
             low, middle, high = np.quantile(self.radius, [0.1, 0.5, 0.9], method="lower")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn import config_context
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skcert._certificate import Certificate
+from skcert._explanation import Explanation, StepEffect
 from skcert._gmm import CertifiedGMMClassifier
 from skcert._points import FLOATS, Points, dense, numbers, source_of
 from skcert.adapters import Uncertifiable, discriminant_of
@@ -21,8 +23,8 @@ from skcert.adapters.models import own_scores
 from skcert.boundaries import PAIR_BUDGET, AffineBoundary, EllipsoidBoundary, Nearest, QuadraticBoundary
 from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
 from skcert.geometry.rounding import grow
-from skcert.perturbations import SCALE_LIMIT, AffineStep, Link, LipschitzStep, check_norm
-from skcert.routes import Route, constants, imputes
+from skcert.perturbations import SCALE_LIMIT, AffineStep, Link, LipschitzStep, NormalizeStep, check_norm
+from skcert.routes import Route, constants, describe, imputes
 
 #: spaces, norms and feature scales whose boundaries a Certifier keeps, the oldest making room
 KEPT = 8
@@ -79,8 +81,8 @@ class Certifier:
     Parameters
     ----------
     estimator : fitted classifier or Pipeline ending in one
-        Classifiers: CertifiedGMMClassifier, LogisticRegression, NearestCentroid. Steps: StandardScaler, PCA, PretrainedEmbedder
-        with a Lipschitz constant. More by :func:`register_discriminant`, :func:`register_perturbation`.
+        Classifiers with linear or quadratic scores and the usual transformers; searches, FrozenEstimator and inner pipelines
+        are looked into. The guide lists them. More by :func:`register_discriminant`, :func:`register_perturbation`.
 
     Attributes
     ----------
@@ -149,22 +151,22 @@ class Certifier:
         for _, step in self._steps[:start]:
             X = _transformed(step, X)
         request = _Request(norm, method, space, start, links, feature_scale, return_attack)
-        return Certificate.concatenate([self._batch(rows, request) for rows in self._batches(X, links, return_attack)])
+        made = Certificate.concatenate([self._batch(rows, request) for rows in self._batches(X, links, return_attack)])
+        return replace(made, _origin=_Origin(self, X, request))
 
     def _batches(self, X, links, return_attack):
-        """X in parts that stay in the cache between a step and the next; whole where a step may mind or rows are needed."""
-        rowwise = all(isinstance(carrier, AffineStep) for each in links for carrier in each.carriers)
-        if (
-            return_attack
-            or not rowwise
-            or not isinstance(self._discriminant, Affine)
-            or not isinstance(X, np.ndarray)
-            or X.ndim != 2
-            or X.dtype not in FLOATS
-            or not len(X)
-        ):
+        """X in parts that stay in the cache from one step to the next; whole where there is no step, or one that may mind."""
+        carriers = [carrier for each in links for carrier in each.carriers]
+        array = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype in FLOATS and len(X)
+        linear = isinstance(self._discriminant, Affine) and all(isinstance(carrier, AffineStep) for carrier in carriers)
+        if self._known(links) or return_attack or not array or not linear:
             return [X]
         return [X[rows] for rows in batches(len(X), max(X.shape[1], 1) * X.itemsize, CACHE)]
+
+    def _known(self, links) -> bool:
+        """Whether what is certified is the very object that predicts: then there is nothing to compare."""
+        model = self._model
+        return not links and type(model) is CertifiedGMMClassifier and model._discriminant is self._discriminant
 
     def _batch(self, X, request: _Request) -> Certificate:
         links, outputs = request.links, [X]
@@ -173,8 +175,7 @@ class Certifier:
         seen = outputs[-1]
         if (certificate := self._by_own_scores(X, seen, request)) is not None:
             return certificate
-        known = not links and type(self._model) is CertifiedGMMClassifier and self._same_rule()
-        if known:
+        if self._known(links):
             theirs = None
             latents = validate_data(self._model, seen, reset=False, dtype=[np.float64, np.float32])
         else:
@@ -429,10 +430,6 @@ class Certifier:
 
     # -- checking the answer -------------------------------------------------------------------------------------------
 
-    def _same_rule(self) -> bool:
-        """Whether the model still predicts with the very discriminant certified: then there is nothing to compare."""
-        return self._model._discriminant is self._discriminant
-
     def _check_predictions(self, theirs, latents, nearest: Nearest, ours) -> np.ndarray:
         """The radii, 0 where the discriminant ties otherwise than the estimator's own predict; anything else is an error."""
         differ = np.flatnonzero(ours != theirs)
@@ -489,6 +486,65 @@ class Certifier:
         return points.moved(np.arange(len(values)), attack, everywhere), lengths
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """What a certificate was made of: the points as they are in its space, and what was asked."""
+
+    certifier: Certifier
+    points: Any
+    request: _Request
+
+    def explain(self, certificate: Certificate, row: int) -> Explanation:
+        """The point's own certificate again, this time with its attack, and the way it took."""
+        certifier, request = self.certifier, self.request
+        X = _safe_indexing(self.points, [row], axis=0)
+        blind = any(isinstance(c, LipschitzStep) for each in request.links for c in each.carriers)
+        known = not blind and not isinstance(certifier._discriminant, NearestEllipsoid)
+        points, radius, attack_radius = Points.of(X), certificate.radius[row], certificate.attack_radius[row]
+        after = None
+        if known:
+            alone = certifier._batch(X, replace(request, attack=True))
+            after, attack_radius = Points.of(alone.attack).values[0], float(alone.attack_radius[0])
+        scale, _ = certifier._scale(request.feature_scale, points)
+        frozen = Route.along(request.links, np.isnan(points.values[0]), points.names).frozen
+        names = points.names or [f"x{k}" for k in range(len(points.numeric))]
+        return Explanation(
+            row,
+            certificate.prediction[row],
+            certificate.runner_up[row],
+            float(radius),
+            float(attack_radius),
+            certificate.norm,
+            certificate.space,
+            certificate.guarantee,
+            certificate.exact,
+            self._effects(X),
+            np.array(names, dtype=object),
+            np.where(points.numeric, points.values[0], np.nan),
+            after,
+            np.where(points.numeric & ~frozen & ~np.isnan(points.values[0]), scale, 0.0),
+        )
+
+    def _effects(self, X) -> list[StepEffect]:
+        """What every step does at one point."""
+        effects = []
+        steps = self.certifier._steps[self.request.start :]
+        for each, (name, step) in zip(self.request.links, steps, strict=True):
+            points = Points.of(X)
+            missing = np.isnan(points.values[0])
+            route = Route.along((each,), missing, points.names)
+            X = _transformed(step, X)
+            movable = np.append((points.numeric & ~route.frozen & ~missing).astype(float), np.zeros(route.n_constants))
+            norm, units, factors = route.narrow(2, movable)
+            last = route.pieces[-1]
+            if last is not None:
+                factors.append((last if units is None else last.stretched(units)).stretch(norm, 2))
+            if any(isinstance(bend, NormalizeStep) for bend in route.bends):
+                factors.append(1 / float(np.linalg.norm(points.values[0])) if points.values[0].any() else np.inf)
+            effects.append(StepEffect(name, type(step).__name__, describe(each), float(np.prod(factors))))
+        return effects
+
+
 def _transformed(step: Any, X: Any) -> Any:
     """step.transform(X), on a copy where the step would write into X."""
     return step.transform(copy.copy(X) if getattr(step, "copy", True) is False else X)
@@ -525,7 +581,7 @@ def certify(estimator, X, *, norm=2, method="auto", space="input", feature_scale
     X : array-like of shape (n_samples, n_features)
         Points as the estimator's ``predict`` takes them.
     norm : {1, 2, numpy.inf}, default=2
-        l_p norm of the perturbation. With one covariance per class only 2.
+        l_p norm of the perturbation. With quadratic boundaries only 2, unless a step on the way is known by an l2 bound.
     method : {"auto", "exact", "pairwise", "paper"}, default="auto"
         "exact": the distance to the nearest boundary (theory 1.3, 1.4). "pairwise": a closed-form lower bound, rival by rival
         (theory 1.2). "paper": Theorem 4.1 of arXiv 2605.25352 (theory 1.1). "auto": "exact", unless the eigenbases of all
@@ -535,7 +591,7 @@ def certify(estimator, X, *, norm=2, method="auto", space="input", feature_scale
         classifier sees).
     feature_scale : array-like of shape (n_features,) or dict by column, default=None
         The perturbation u is measured as ``||u / feature_scale||``; 0 keeps a feature where it is. Columns a dict does not
-        name have 1.
+        name have 1. Missing cells, and columns that are encoded as categories or hold no numbers, never move.
     return_attack : bool, default=False
         Also return, for each row, a point at ``attack_radius`` that is predicted differently.
 
@@ -552,7 +608,7 @@ def certify(estimator, X, *, norm=2, method="auto", space="input", feature_scale
 
     References
     ----------
-    theory 1.1 to 1.4, 1.7, 2.1, 2.2.
+    theory 1.1 to 1.4, 1.7, 2.1 to 2.3.
 
     Examples
     --------

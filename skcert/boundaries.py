@@ -202,10 +202,10 @@ class AffineBoundary:
 
     def _scores(self, X, x_error, x, scores) -> np.ndarray:
         """Scores, written to ``scores``; returns how far rounding may have moved them."""
-        np.subtract(X, self.center, out=x, dtype=float)
-        np.matmul(self.coef, x.T, out=scores)
+        moved = X if X.dtype == np.float64 and not self.center.any() else np.subtract(X, self.center, out=x, dtype=float)
+        np.matmul(self.coef, moved.T, out=scores)
         scores += self.intercept[:, None]
-        error = np.abs(x, out=x) @ self._per_unit
+        error = np.abs(moved, out=x) @ self._per_unit
         error += self._constant
         return error if x_error is None else error + self._steepest * x_error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from numbers import Real
 from typing import Any
 
@@ -208,6 +208,8 @@ class certified_accuracy_scorer:
         stretches its latents scores better. Compare candidates in a space that they share.
     method : {"auto", "exact", "pairwise", "paper"}, default="auto"
         See :func:`skcert.certify`.
+    feature_scale : array-like of shape (n_features,) or dict by column, default=None
+        The unit in which each feature moves; 0 where it cannot. See :func:`skcert.certify`.
 
     Raises
     ------
@@ -242,6 +244,7 @@ class certified_accuracy_scorer:
     norm: float = 2
     space: str = "input"
     method: str = "auto"
+    feature_scale: Any = field(default=None, compare=False)
 
     def __post_init__(self):
         _check_radius(self.radius)
@@ -265,6 +268,8 @@ class average_certified_radius_scorer:
         Where the perturbation acts, and whose units the score has; as in :class:`certified_accuracy_scorer`.
     method : {"auto", "exact", "pairwise", "paper"}, default="auto"
         See :func:`skcert.certify`.
+    feature_scale : array-like of shape (n_features,) or dict by column, default=None
+        The unit in which each feature moves; 0 where it cannot. See :func:`skcert.certify`.
 
     Raises
     ------
@@ -288,6 +293,7 @@ class average_certified_radius_scorer:
     norm: float = 2
     space: str = "input"
     method: str = "auto"
+    feature_scale: Any = field(default=None, compare=False)
 
     def __post_init__(self):
         _check_request(self)
@@ -305,4 +311,4 @@ def _check_request(scorer) -> None:
 
 
 def _certificate(scorer, estimator, X) -> Certificate:
-    return certify(estimator, X, norm=scorer.norm, method=scorer.method, space=scorer.space)
+    return certify(estimator, X, norm=scorer.norm, method=scorer.method, space=scorer.space, feature_scale=scorer.feature_scale)

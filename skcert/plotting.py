@@ -11,11 +11,12 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length
 
-from skcert._certificate import Certificate
+from skcert._certificate import Certificate, round_up
 from skcert._certify import certify
+from skcert._explanation import SHOWN, Explanation
 from skcert.metrics import certified_accuracy_curve, check_labels
 
-__all__ = ["CertifiedAccuracyDisplay", "CertifiedRegionDisplay"]
+__all__ = ["CertifiedAccuracyDisplay", "CertifiedRegionDisplay", "ExplanationDisplay"]
 
 #: told apart by colour-blind readers; neighbours in the list differ in lightness, so in greyscale too
 COLORS = ("#004488", "#bb5566", "#ddaa33", "#000000", "#66aacc", "#117733", "#aa7799", "#997700", "#777777", "#ee8866")
@@ -128,7 +129,19 @@ class CertifiedAccuracyDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y, *, norm=2, space="input", method="auto", attack=False, name=None, ax=None, curve_kwargs=None
+        cls,
+        estimator,
+        X,
+        y,
+        *,
+        norm=2,
+        space="input",
+        method="auto",
+        feature_scale=None,
+        attack=False,
+        name=None,
+        ax=None,
+        curve_kwargs=None,
     ) -> CertifiedAccuracyDisplay:
         """Certify a fitted estimator on X and draw its curve.
 
@@ -138,7 +151,7 @@ class CertifiedAccuracyDisplay:
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
             True labels.
-        norm, space, method
+        norm, space, method, feature_scale
             See :func:`skcert.certify`.
         attack : bool, default=False
             Also draw, as a thin dotted line, the accuracy under the shortest known perturbations, where any are known.
@@ -153,7 +166,7 @@ class CertifiedAccuracyDisplay:
         -------
         display : CertifiedAccuracyDisplay
         """
-        certificate = certify(estimator, X, norm=norm, method=method, space=space)
+        certificate = certify(estimator, X, norm=norm, method=method, space=space, feature_scale=feature_scale)
         name = _model_name(estimator) if name is None else name
         return cls.from_certificates({name: certificate}, y, attack=attack, ax=ax, curve_kwargs=curve_kwargs)
 
@@ -522,3 +535,68 @@ def _disjoint_balls(points: np.ndarray, certificate: Certificate, count: int) ->
         if (apart >= radius[chosen] + radius[row]).all():
             chosen.append(row)
     return np.array(chosen, dtype=int)
+
+
+# -- one point ---------------------------------------------------------------------------------------------------------
+
+
+class ExplanationDisplay:
+    """The features that the nearest attack on one point moves most, as bars in units of the feature scale.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        From :meth:`skcert.Certificate.explain`.
+
+    Attributes
+    ----------
+    bars_ : matplotlib BarContainer
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skcert import certify
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> explanation = certify(LogisticRegression(max_iter=1000).fit(X, y), X).explain(70)
+    >>> display = explanation.plot()
+    >>> display.ax_.get_yticklabels()[0].get_text()
+    'petal width (cm)'
+    """
+
+    def __init__(self, explanation: Explanation):
+        self.explanation = explanation
+
+    def plot(self, ax=None, *, n_features: int = SHOWN) -> ExplanationDisplay:
+        """Draw the bars.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+        n_features : int, default=10
+            How many at most.
+
+        Returns
+        -------
+        self : ExplanationDisplay
+        """
+        e, ax = self.explanation, _axes(ax)
+        movers = e.largest(n_features)
+        if not len(movers):
+            raise ValueError(f"No attack on row {e.row} is known: there are no moves to draw.")
+        moves = e.scaled_change[movers]
+        self.bars_ = ax.barh(np.arange(len(movers)), moves, color=[COLORS[0] if move > 0 else COLORS[1] for move in moves])
+        ax.bar_label(
+            self.bars_, [f"{e.before[k]:.4g} → {e.before[k] + e.change[k]:.4g}" for k in movers], padding=3, fontsize=8
+        )
+        ax.set_yticks(np.arange(len(movers)), [str(e.features[k]) for k in movers])
+        ax.invert_yaxis()
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.margins(x=0.3)
+        ax.set_xlabel("Change" + (" in units of the feature scale" if (e.scale[e.scale > 0] != 1).any() else ""))
+        ax.set_title(f"Row {e.row}: {e.prediction} becomes {e.runner_up} at {_norm_name(e.norm)} {round_up(e.attack_radius)}")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

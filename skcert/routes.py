@@ -351,6 +351,28 @@ def imputes(links: tuple[Link, ...]) -> bool:
     return _contains(links, ImputeStep)
 
 
+def describe(link: Link) -> str:
+    """What a step does to a perturbation, in words."""
+    words = []
+    for carrier in link.carriers:
+        if isinstance(carrier, ParallelStep):
+            parts = (", ".join(describe(inner) for inner in branch.links) or "passes" for branch in carrier.branches)
+            words.append("; ".join(f"{b.name}: {part}" for b, part in zip(carrier.branches, parts, strict=True)))
+        else:
+            words.append(EFFECTS[type(carrier)])
+    return ", ".join(words) or "passes"
+
+
+EFFECTS: dict[type, str] = {
+    AffineStep: "affine (exact)",
+    ClipStep: "clips (a bound)",
+    LipschitzStep: "known by its Lipschitz constant (a bound)",
+    NormalizeStep: "divides rows by their length (a bound)",
+    ImputeStep: "fills gaps, which do not move (exact)",
+    EncodeStep: "encodes categories, which do not move",
+}
+
+
 # -- blocks ------------------------------------------------------------------------------------------------------------
 
 

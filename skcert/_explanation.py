@@ -1,0 +1,136 @@
+"""Explanation: where the radius of one point came from, and what would change its prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skcert._certificate import round_down, round_up
+
+if TYPE_CHECKING:
+    from skcert.plotting import ExplanationDisplay
+
+#: features that are listed and drawn, unless more are asked for
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class StepEffect:
+    """What one step does to a perturbation.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        The type of the step.
+    effect : str
+    factor : float
+        By how much the step stretches l2 lengths at most; for one that divides rows by their length, at this row.
+    """
+
+    name: str
+    kind: str
+    effect: str
+    factor: float
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Explanation:
+    """Why one point has the radius it has; made by :meth:`Certificate.explain`.
+
+    Attributes
+    ----------
+    row : int
+        Number of the point in the certificate.
+    prediction, runner_up : label
+        Of the point, and of the class whose boundary is nearest.
+    radius, attack_radius : float
+        See :class:`Certificate`.
+    norm, space, guarantee, exact
+        See :class:`Certificate`.
+    steps : list of StepEffect
+        The way from the space of the radius to the classifier.
+    features : ndarray of str, shape (n_features,)
+        Names of the features.
+    before, after : ndarray of shape (n_features,)
+        The point, and the nearest point known to be predicted otherwise; NaN where a feature is no number or nothing is
+        known. ``after`` may be None: no attack can be constructed.
+    scale : ndarray of shape (n_features,)
+        The unit in which each feature moves; 0 where it cannot.
+    """
+
+    row: int
+    prediction: Any
+    runner_up: Any
+    radius: float
+    attack_radius: float
+    norm: float
+    space: str
+    guarantee: str
+    exact: bool
+    steps: list[StepEffect]
+    features: np.ndarray
+    before: np.ndarray
+    after: np.ndarray | None
+    scale: np.ndarray
+
+    @property
+    def change(self) -> np.ndarray:
+        """How far each feature moves to the attack, in its own units; zeros where none is known."""
+        if self.after is None or not np.isfinite(self.attack_radius):
+            return np.zeros(len(self.features))
+        return np.nan_to_num(self.after - self.before)
+
+    @property
+    def scaled_change(self) -> np.ndarray:
+        """The change in units of the feature scale: what the norm measures."""
+        return np.divide(self.change, self.scale, out=np.zeros(len(self.scale)), where=self.scale > 0)
+
+    def largest(self, n_features: int = SHOWN) -> np.ndarray:
+        """Numbers of the features that move most, in units of the feature scale, the first most."""
+        size = np.abs(self.scaled_change)
+        order = np.argsort(-size, kind="stable")
+        return order[size[order] > 0][:n_features]
+
+    def _lines(self) -> list[str]:
+        unit = f"l{self.norm:g} in {self.space!r}"
+        grade = "the distance itself" if self.exact else "a lower bound of the distance"
+        lines = [
+            f"Row {self.row}: predicted {self.prediction}, next {self.runner_up}",
+            f"  radius  {round_down(self.radius)}  ({unit}, {self.guarantee}, {grade})",
+            f"  attack  {'none known' if not np.isfinite(self.attack_radius) else 'at ' + round_up(self.attack_radius)}",
+            "",
+            f"From {self.space!r} to the classifier" + ("" if self.steps else ": no step"),
+        ]
+        wide = max((len(step.name) for step in self.steps), default=0)
+        lines += [f"  {step.name:<{wide}}  {step.effect}; lengths up to {step.factor:.4g} times" for step in self.steps]
+        movers = self.largest()
+        if not len(movers):
+            return lines
+        moved = int((self.scaled_change != 0).sum())
+        lines += [
+            "",
+            f"The attack moves {moved} of {len(self.features)} features" + (", most:" if moved > len(movers) else ":"),
+        ]
+        wide = max(len(str(self.features[k])) for k in movers)
+        lines.append(f"  {'':<{wide}}  {'from':>12} {'to':>12} {'change':>12} {'in units':>12}")
+        for k in movers:
+            numbers = (self.before[k], self.before[k] + self.change[k], self.change[k], self.scaled_change[k])
+            lines.append(f"  {self.features[k]!s:<{wide}}  " + " ".join(f"{number:>12.5g}" for number in numbers))
+        return lines
+
+    def __repr__(self) -> str:
+        return "\n".join(line.rstrip() for line in self._lines())
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(repr(self))}</pre>"
+
+    def plot(self, ax=None, *, n_features: int = SHOWN) -> ExplanationDisplay:
+        """Draw the features that the attack moves most as bars: see :class:`skcert.plotting.ExplanationDisplay`."""
+        from skcert.plotting import ExplanationDisplay
+
+        return ExplanationDisplay(self).plot(ax, n_features=n_features)
