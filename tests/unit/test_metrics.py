@@ -221,8 +221,18 @@ def test_a_scorer_pickles_and_its_repr_rebuilds_it(scorer):
 
 
 def test_the_repr_names_every_setting():
-    expected = "certified_accuracy_scorer(radius=0.5, norm=1, space='input', method='exact')"
+    expected = "certified_accuracy_scorer(radius=0.5, norm=1, space='input', method='exact', feature_scale=None)"
     assert repr(SCORERS[0]) == expected
+
+
+def test_a_scorer_measures_radii_in_the_units_of_its_feature_scale(iris, pipe):
+    X, y = iris
+    pipe.fit(X, y)
+    wide, narrow = (average_certified_radius_scorer(feature_scale=np.full(X.shape[1], unit))(pipe, X, y) for unit in (1, 4))
+    np.testing.assert_allclose(wide, 4 * narrow, rtol=1e-9)
+    scale = [1.0, 0.0, 2.0, 1.0]
+    expected = certify(pipe, X, feature_scale=scale).certified_accuracy(y, 0.3)
+    assert certified_accuracy_scorer(0.3, feature_scale=scale)(pipe, X, y) == expected
 
 
 def test_one_search_can_be_scored_in_the_space_of_each_step(iris, pipe):
