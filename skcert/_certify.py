@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skcert._certificate import Certificate
 from skcert._explanation import Explanation, StepEffect
 from skcert._gmm import CertifiedGMMClassifier
-from skcert._points import FLOATS, Points, dense, numbers, source_of
+from skcert._points import Points, dense, floats, numbers, source_of
 from skcert.adapters import Uncertifiable, discriminant_of
 from skcert.adapters.composites import is_nothing, link, unrolled
 from skcert.adapters.models import own_scores
@@ -157,11 +157,13 @@ class Certifier:
     def _batches(self, X, links, return_attack):
         """X in parts that stay in the cache from one step to the next; whole where there is no step, or one that may mind."""
         carriers = [carrier for each in links for carrier in each.carriers]
-        array = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype in FLOATS and len(X)
+        values = floats(X)
         linear = isinstance(self._discriminant, Affine) and all(isinstance(carrier, AffineStep) for carrier in carriers)
-        if self._known(links) or return_attack or not array or not linear:
+        if self._known(links) or return_attack or not linear or values is None or not values.size:
             return [X]
-        return [X[rows] for rows in batches(len(X), max(X.shape[1], 1) * X.itemsize, CACHE)]
+        # every look at a frame costs scikit-learn milliseconds
+        rows = batches(len(values), values.shape[1] * values.itemsize, CACHE if values is X else 4 * CACHE)
+        return [X[some] if values is X else X.iloc[some] for some in rows]
 
     def _known(self, links) -> bool:
         """Whether what is certified is the very object that predicts: then there is nothing to compare."""
@@ -169,12 +171,10 @@ class Certifier:
         return not links and type(model) is CertifiedGMMClassifier and model._discriminant is self._discriminant
 
     def _batch(self, X, request: _Request) -> Certificate:
-        links, outputs = request.links, [X]
-        for _, step in self._steps[request.start :]:
-            outputs.append(_transformed(step, outputs[-1]))
-        seen = outputs[-1]
-        if (certificate := self._by_own_scores(X, seen, request)) is not None:
+        if (certificate := self._by_own_scores(X, request)) is not None:
             return certificate
+        links, outputs = request.links, self._outputs(X, request)
+        seen = outputs[-1]
         if self._known(links):
             theirs = None
             latents = validate_data(self._model, seen, reset=False, dtype=[np.float64, np.float32])
@@ -210,7 +210,14 @@ class Certifier:
             exact=exact,
         )
 
-    def _by_own_scores(self, X, seen, request: _Request) -> Certificate | None:
+    def _outputs(self, X, request: _Request) -> list[Any]:
+        """The points in their space, and after every step from there on."""
+        outputs = [X]
+        for _, step in self._steps[request.start :]:
+            outputs.append(_transformed(step, outputs[-1]))
+        return outputs
+
+    def _by_own_scores(self, X, request: _Request) -> Certificate | None:
         """The certificate from the scores that a linear model's ``predict`` compares, so that they are computed once.
 
         For float64 arrays behind steps that act feature by feature. How far these scores are from real arithmetic follows
@@ -218,25 +225,27 @@ class Certifier:
         None where this does not apply, and where the scores are not those of the fitted parameters: whoever goes step by step
         will say why.
         """
-        plain = all(isinstance(Z, np.ndarray) and Z.dtype == np.float64 and Z.ndim == 2 for Z in (X, seen))
-        decide = own_scores(self._model) if plain and not request.attack and request.method != "paper" else None
-        sizes = None if decide is None else _sizes(request.links, X.shape[1])
-        if decide is None or sizes is None:
+        values, decide = floats(X), own_scores(self._model)
+        if values is None or not values.size or decide is None or request.attack or request.method == "paper":
             return None
-        scale, asked = self._scale(request.feature_scale, Points(X, X, np.ones(X.shape[1], dtype=bool)))
-        still = np.zeros(X.shape[1], dtype=bool)
-        passage = self._passage(request.links, Points(X, X, ~still), still, request.norm, scale, asked)
-        assert isinstance(passage.boundary, AffineBoundary)  # own scores are linear ones
+        if (sizes := _sizes(request.links, values.shape[1])) is None:
+            return None
         with config_context(assume_finite=True):  # what is not finite shows in the scores
-            scores = decide(seen)
-        if scores.dtype != np.float64:
+            seen = self._outputs(X, request)[-1]
+            scores, latents = decide(seen), floats(seen)
+        if latents is None or not values.dtype == latents.dtype == scores.dtype == np.float64:
             return None
-        scores = np.vstack([np.zeros(len(X)), scores]) if scores.ndim == 1 else np.ascontiguousarray(scores.T)
+        still = np.zeros(values.shape[1], dtype=bool)
+        points = Points(X, values, ~still)
+        scale, asked = self._scale(request.feature_scale, points)
+        passage = self._passage(request.links, points, still, request.norm, scale, asked)
+        assert isinstance(passage.boundary, AffineBoundary)  # own scores are linear ones
+        scores = np.vstack([np.zeros(len(scores)), scores]) if scores.ndim == 1 else np.ascontiguousarray(scores.T)
         with np.errstate(over="ignore", invalid="ignore"):
-            error = passage.boundary.recognise(X, seen, scores, sizes)
+            error = passage.boundary.recognise(values, latents, scores, sizes)
             if error is None:
                 return None
-            nearest = passage.boundary.nearest(X, scores=(scores, error))
+            nearest = passage.boundary.nearest(values, scores=(scores, error))
         return Certificate(
             self._classes[nearest.winner],
             nearest.radius,
@@ -556,6 +565,8 @@ def _sizes(links: tuple[Link, ...], d: int) -> tuple[np.ndarray, int] | None:
     for each in links:
         for carrier in each.carriers:
             if not isinstance(carrier, AffineStep) or carrier.matrix.ndim != 1:
+                return None
+            if len(carrier.matrix) != d:
                 return None
             sizes = np.abs(carrier.matrix) * (sizes + np.abs(carrier.center)) + np.abs(carrier.offset)
             operations += 8

@@ -37,6 +37,15 @@ def dense(X: Any) -> np.ndarray:
     return X.toarray() if issparse(X) else X
 
 
+def floats(X: Any) -> np.ndarray | None:
+    """The values of a float array, or of a pandas frame of float64 columns, as they are; None for anything else."""
+    if isinstance(X, np.ndarray):
+        return X if X.ndim == 2 and X.dtype in FLOATS else None
+    if hasattr(X, "iloc") and all(dtype == np.float64 for dtype in X.dtypes):
+        return X.to_numpy()
+    return None
+
+
 def source_of(values: np.ndarray, constants: list) -> np.ndarray:
     """Rows of columns and encoders' outputs side by side; missing cells are 0."""
     if not constants and not np.isnan(values.sum()):

@@ -34,7 +34,7 @@ MUTANTS = {
     "take the farthest hyperplane": ("boundaries.py", "nearest = ratio.min(axis=0)", "nearest = np.where(np.isinf(ratio), -1, ratio).max(axis=0)"),
     "parallel rivals are infinitely far even on a tie": ("boundaries.py", "np.where(margins[never] > 0, np.inf, 0.0)", "np.inf"),
     "do not pull slopes back to the input": ("boundaries.py", "slopes = self.coef if scale is None else self.coef * scale", "slopes = d.coef if d.coef.shape == self.coef.shape else self.coef"),
-    "pull back by the inverse scale": ("adapters/steps.py", "1 / scale,", "scale,"),
+    "pull back by the inverse scale": ("adapters/steps.py", "AffineStep(middle, 1 / divisor,", "AffineStep(middle, divisor,"),
     "forget whitening": ("adapters/steps.py", "    if not step.whiten:", "    if True:"),
     "drop the slant of a pulled-back curvature": ("perturbations.py", "return self.factor.T @ (W[:, None] * self.factor if W.ndim == 1 else W @ self.factor)", "return W[: self.factor.shape[1], : self.factor.shape[1]] if W.ndim == 2 else np.diag(W)[: self.factor.shape[1], : self.factor.shape[1]]"),
     "compose steps in the wrong order": ("routes.py", "made = step if last is None else last.then(step)", "made = step if last is None or len(last.offset) != step.n_inputs or last.n_inputs != len(step.offset) else step.then(last)"),

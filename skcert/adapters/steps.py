@@ -160,7 +160,7 @@ def pretrained_embedder(step: PretrainedEmbedder) -> LipschitzStep:
             "A PretrainedEmbedder without a Lipschitz constant has no bound on how far its output moves: pass lipschitz= "
             "a constant you can vouch for."
         )
-    return LipschitzStep(float(step.lipschitz))
+    return LipschitzStep(float(step.lipschitz), step._n_features_out)
 
 
 register_perturbation(StandardScaler, standard_scaler)
