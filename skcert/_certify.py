@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,21 +9,20 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 from sklearn import config_context
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skcert._certificate import Certificate
-from skcert._explanation import Explanation, StepEffect
+from skcert._explanation import Origin
 from skcert._gmm import CertifiedGMMClassifier
-from skcert._points import Points, dense, floats, numbers, source_of
+from skcert._points import Points, dense, floats, numbers, source_of, transformed
 from skcert.adapters import Uncertifiable, discriminant_of
 from skcert.adapters.composites import is_nothing, link, unrolled
 from skcert.adapters.models import own_scores
 from skcert.boundaries import PAIR_BUDGET, AffineBoundary, EllipsoidBoundary, Nearest, QuadraticBoundary
 from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
 from skcert.geometry.rounding import grow
-from skcert.perturbations import SCALE_LIMIT, AffineStep, Link, LipschitzStep, NormalizeStep, check_norm
-from skcert.routes import Route, constants, describe, imputes
+from skcert.perturbations import SCALE_LIMIT, AffineStep, Link, LipschitzStep, check_norm
+from skcert.routes import Route, constants, imputes
 
 #: spaces, norms and feature scales whose boundaries a Certifier keeps, the oldest making room
 KEPT = 8
@@ -149,10 +147,11 @@ class Certifier:
             raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
 
         for _, step in self._steps[:start]:
-            X = _transformed(step, X)
+            X = transformed(step, X)
+        X = X.toarray() if issparse(X) else X  # what an encoder made, perhaps
         request = _Request(norm, method, space, start, links, feature_scale, return_attack)
         made = Certificate.concatenate([self._batch(rows, request) for rows in self._batches(X, links, return_attack)])
-        return replace(made, _origin=_Origin(self, X, request))
+        return replace(made, _origin=Origin(self, X, request))
 
     def _batches(self, X, links, return_attack):
         """X in parts that stay in the cache from one step to the next; whole where there is no step, or one that may mind."""
@@ -214,7 +213,7 @@ class Certifier:
         """The points in their space, and after every step from there on."""
         outputs = [X]
         for _, step in self._steps[request.start :]:
-            outputs.append(_transformed(step, outputs[-1]))
+            outputs.append(transformed(step, outputs[-1]))
         return outputs
 
     def _by_own_scores(self, X, request: _Request) -> Certificate | None:
@@ -228,6 +227,8 @@ class Certifier:
         values, decide = floats(X), own_scores(self._model)
         if values is None or not values.size or decide is None or request.attack or request.method == "paper":
             return None
+        if not all(type(step).__module__.startswith("sklearn.") for _, step in self._steps[request.start :]):
+            return None  # of others it is not known how they compute
         if (sizes := _sizes(request.links, values.shape[1])) is None:
             return None
         with config_context(assume_finite=True):  # what is not finite shows in the scores
@@ -467,7 +468,7 @@ class Certifier:
         if start == 0:
             return self.estimator.predict(points)
         for _, step in self._steps[start:]:
-            points = _transformed(step, points)
+            points = transformed(step, points)
         return self._model.predict(points)
 
     def _verified(self, points: Points, moves, prediction, norm, scale, start):
@@ -493,70 +494,6 @@ class Certifier:
         attack[~found] = np.nan
         everywhere = np.arange(len(types)) if points.numeric.all() and not hasattr(points.origin, "columns") else columns
         return points.moved(np.arange(len(values)), attack, everywhere), lengths
-
-
-@dataclass(frozen=True)
-class _Origin:
-    """What a certificate was made of: the points as they are in its space, and what was asked."""
-
-    certifier: Certifier
-    points: Any
-    request: _Request
-
-    def explain(self, certificate: Certificate, row: int) -> Explanation:
-        """The point's own certificate again, this time with its attack, and the way it took."""
-        certifier, request = self.certifier, self.request
-        X = _safe_indexing(self.points, [row], axis=0)
-        blind = any(isinstance(c, LipschitzStep) for each in request.links for c in each.carriers)
-        known = not blind and not isinstance(certifier._discriminant, NearestEllipsoid)
-        points, radius, attack_radius = Points.of(X), certificate.radius[row], certificate.attack_radius[row]
-        after = None
-        if known:
-            alone = certifier._batch(X, replace(request, attack=True))
-            after, attack_radius = Points.of(alone.attack).values[0], float(alone.attack_radius[0])
-        scale, _ = certifier._scale(request.feature_scale, points)
-        frozen = Route.along(request.links, np.isnan(points.values[0]), points.names).frozen
-        names = points.names or [f"x{k}" for k in range(len(points.numeric))]
-        return Explanation(
-            row,
-            certificate.prediction[row],
-            certificate.runner_up[row],
-            float(radius),
-            float(attack_radius),
-            certificate.norm,
-            certificate.space,
-            certificate.guarantee,
-            certificate.exact,
-            self._effects(X),
-            np.array(names, dtype=object),
-            np.where(points.numeric, points.values[0], np.nan),
-            after,
-            np.where(points.numeric & ~frozen & ~np.isnan(points.values[0]), scale, 0.0),
-        )
-
-    def _effects(self, X) -> list[StepEffect]:
-        """What every step does at one point."""
-        effects = []
-        steps = self.certifier._steps[self.request.start :]
-        for each, (name, step) in zip(self.request.links, steps, strict=True):
-            points = Points.of(X)
-            missing = np.isnan(points.values[0])
-            route = Route.along((each,), missing, points.names)
-            X = _transformed(step, X)
-            movable = np.append((points.numeric & ~route.frozen & ~missing).astype(float), np.zeros(route.n_constants))
-            norm, units, factors = route.narrow(2, movable)
-            last = route.pieces[-1]
-            if last is not None:
-                factors.append((last if units is None else last.stretched(units)).stretch(norm, 2))
-            if any(isinstance(bend, NormalizeStep) for bend in route.bends):
-                factors.append(1 / float(np.linalg.norm(points.values[0])) if points.values[0].any() else np.inf)
-            effects.append(StepEffect(name, type(step).__name__, describe(each), float(np.prod(factors))))
-        return effects
-
-
-def _transformed(step: Any, X: Any) -> Any:
-    """step.transform(X), on a copy where the step would write into X."""
-    return step.transform(copy.copy(X) if getattr(step, "copy", True) is False else X)
 
 
 def _sizes(links: tuple[Link, ...], d: int) -> tuple[np.ndarray, int] | None:

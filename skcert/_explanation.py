@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
-from skcert._certificate import round_down, round_up
+from skcert._certificate import Certificate, round_down, round_up
+from skcert._points import Points, transformed
+from skcert.discriminants import NearestEllipsoid
+from skcert.perturbations import LipschitzStep, NormalizeStep
+from skcert.routes import Route, describe
 
 if TYPE_CHECKING:
     from skcert.plotting import ExplanationDisplay
@@ -134,3 +139,71 @@ class Explanation:
         from skcert.plotting import ExplanationDisplay
 
         return ExplanationDisplay(self).plot(ax, n_features=n_features)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a certificate was made of: the points as they are in its space, and what was asked."""
+
+    certifier: Any
+    points: Any
+    request: Any
+
+    def explain(self, certificate: Certificate, row: int) -> Explanation:
+        """The point's own certificate again, this time with its attack, and the way it took."""
+        certifier, request = self.certifier, self.request
+        X = _safe_indexing(self.points, [row], axis=0)
+        blind = any(isinstance(c, LipschitzStep) for each in request.links for c in each.carriers)
+        known = not blind and not isinstance(certifier._discriminant, NearestEllipsoid)
+        points, radius, attack_radius = Points.of(X), certificate.radius[row], certificate.attack_radius[row]
+        after = None
+        if known:
+            alone = certifier._batch(X, replace(request, attack=True))
+            after, attack_radius = Points.of(alone.attack).values[0], float(alone.attack_radius[0])
+        scale, _ = certifier._scale(request.feature_scale, points)
+        frozen = Route.along(request.links, np.isnan(points.values[0]), points.names).frozen
+        names = points.names or self._names(len(points.numeric))
+        return Explanation(
+            row,
+            certificate.prediction[row],
+            certificate.runner_up[row],
+            float(radius),
+            float(attack_radius),
+            certificate.norm,
+            certificate.space,
+            certificate.guarantee,
+            certificate.exact,
+            self._effects(X),
+            np.array(names, dtype=object),
+            np.where(points.numeric, points.values[0], np.nan),
+            after,
+            np.where(points.numeric & ~frozen & ~np.isnan(points.values[0]), scale, 0.0),
+        )
+
+    def _names(self, d: int) -> list[str]:
+        """What the step before the space calls its outputs, if it calls them anything."""
+        before = self.certifier._steps[: self.request.start]
+        try:
+            names = list(before[-1][1].get_feature_names_out())
+        except (AttributeError, IndexError, ValueError):
+            names = []
+        return names if len(names) == d else [f"x{k}" for k in range(d)]
+
+    def _effects(self, X) -> list[StepEffect]:
+        """What every step does at one point."""
+        effects = []
+        steps = self.certifier._steps[self.request.start :]
+        for each, (name, step) in zip(self.request.links, steps, strict=True):
+            points = Points.of(X)
+            missing = np.isnan(points.values[0])
+            route = Route.along((each,), missing, points.names)
+            X = transformed(step, X)
+            movable = np.append((points.numeric & ~route.frozen & ~missing).astype(float), np.zeros(route.n_constants))
+            norm, units, factors = route.narrow(2, movable)
+            last = route.pieces[-1]
+            if last is not None:
+                factors.append((last if units is None else last.stretched(units)).stretch(norm, 2))
+            if any(isinstance(bend, NormalizeStep) for bend in route.bends):
+                factors.append(1 / float(np.linalg.norm(points.values[0])) if points.values[0].any() else np.inf)
+            effects.append(StepEffect(name, type(step).__name__, describe(each), float(np.prod(factors))))
+        return effects

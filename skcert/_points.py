@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,11 @@ def source_of(values: np.ndarray, constants: list) -> np.ndarray:
     return np.hstack([np.nan_to_num(values, nan=0.0), *(dense(part) for part in constants)])
 
 
+def transformed(step: Any, X: Any) -> Any:
+    """step.transform(X), on a copy where the step would write into X."""
+    return step.transform(copy.copy(X) if getattr(step, "copy", True) is False else X)
+
+
 @dataclass(frozen=True)
 class Points:
     """The rows of X as numbers.
@@ -73,7 +79,9 @@ class Points:
 
     @classmethod
     def of(cls, X: Any) -> Points:
-        """Read an array or a frame."""
+        """Read an array or a frame, or what a step made of one."""
+        if issparse(X):
+            X = X.toarray()
         if not hasattr(X, "columns"):
             X = np.asarray(X)
             if X.dtype.kind in "fiub":

@@ -123,6 +123,8 @@ def test_categories_gaps_and_frozen_features_do_not_move():
     assert stuck.radius == np.inf and "none known" in repr(stuck) and "moves" not in repr(stuck)
     with pytest.raises(ValueError, match="no moves to draw"):
         stuck.plot()
+    inner = pipe.certify(table(), space="columntransformer").explain(0)
+    assert list(inner.features) == list(pipe[0].get_feature_names_out())
 
 
 def test_printed_radii_are_rounded_down_and_attacks_up():
