@@ -71,6 +71,8 @@ class Certificate:
         How the radius was computed.
     exact : bool
         Whether the radius is the distance to the nearest boundary itself, up to rounding; otherwise a lower bound of it.
+    feature_scale : array-like, dict or None
+        As it was asked for: the units in which features move.
     """
 
     prediction: np.ndarray
@@ -84,6 +86,7 @@ class Certificate:
     confidence: float
     method: str
     exact: bool = False
+    feature_scale: Any = None
     _origin: Any = field(default=None)
 
     def __post_init__(self) -> None:
@@ -201,9 +204,9 @@ class Certificate:
         level = "" if self.guarantee != "probabilistic" else f" at level {self.confidence:g}"
         rows = [
             ("points", str(n)),
-            ("perturbation", f"l{self.norm:g} in {self.space!r}" if self.norm != np.inf else f"linf in {self.space!r}"),
+            ("perturbation", f"l{self.norm:g} in {self.space!r}" + ("" if self.feature_scale is None else ", scaled")),
             ("guarantee", ("none (an estimate)" if self.guarantee == "none" else self.guarantee) + level),
-            ("method", self.method),
+            ("method", self.method if self.exact or self.method != "exact" else "exact, then through a bound"),
             ("radii are", "distances to the boundary" if self.exact else "lower bounds of the distance"),
         ]
         if n:

@@ -151,7 +151,7 @@ class Certifier:
         X = X.toarray() if issparse(X) else X  # what an encoder made, perhaps
         request = _Request(norm, method, space, start, links, feature_scale, return_attack)
         made = Certificate.concatenate([self._batch(rows, request) for rows in self._batches(X, links, return_attack)])
-        return replace(made, _origin=Origin(self, X, request))
+        return replace(made, feature_scale=feature_scale, _origin=Origin(self, X, request))
 
     def _batches(self, X, links, return_attack):
         """X in parts that stay in the cache from one step to the next; whole where there is no step, or one that may mind."""

@@ -32,7 +32,8 @@ class StepEffect:
         The type of the step.
     effect : str
     factor : float
-        By how much the step stretches l2 lengths at most; for one that divides rows by their length, at this row.
+        By how much the step stretches l2 lengths at most, the first step those in units of the feature scale; for one that
+        divides rows by their length, at this row.
     """
 
     name: str
@@ -173,7 +174,7 @@ class Origin:
             certificate.space,
             certificate.guarantee,
             certificate.exact,
-            self._effects(X),
+            self._effects(X, scale),
             np.array(names, dtype=object),
             np.where(points.numeric, points.values[0], np.nan),
             after,
@@ -189,17 +190,17 @@ class Origin:
             names = []
         return names if len(names) == d else [f"x{k}" for k in range(d)]
 
-    def _effects(self, X) -> list[StepEffect]:
-        """What every step does at one point."""
-        effects = []
+    def _effects(self, X, scale: np.ndarray) -> list[StepEffect]:
+        """What every step does at one point; the first, to a perturbation in units of the feature scale."""
+        effects: list[StepEffect] = []
         steps = self.certifier._steps[self.request.start :]
         for each, (name, step) in zip(self.request.links, steps, strict=True):
             points = Points.of(X)
             missing = np.isnan(points.values[0])
             route = Route.along((each,), missing, points.names)
             X = transformed(step, X)
-            movable = np.append((points.numeric & ~route.frozen & ~missing).astype(float), np.zeros(route.n_constants))
-            norm, units, factors = route.narrow(2, movable)
+            moving = np.where(points.numeric & ~route.frozen & ~missing, 1.0 if effects else scale, 0.0)
+            norm, units, factors = route.narrow(2, np.append(moving, np.zeros(route.n_constants)))
             last = route.pieces[-1]
             if last is not None:
                 factors.append((last if units is None else last.stretched(units)).stretch(norm, 2))

@@ -46,6 +46,15 @@ def _space_name(space: str) -> str:
     return {"input": "the input", "latents": "the latents"}.get(space, f"the output of {space!r}")
 
 
+def _hashable(request):
+    """A norm, a space or a feature scale as something that can be compared."""
+    if hasattr(request, "to_dict"):
+        request = request.to_dict()
+    if isinstance(request, Mapping):
+        return tuple(sorted(request.items(), key=str))
+    return tuple(np.ravel(request).tolist()) if np.ndim(request) else request
+
+
 def _model_name(estimator) -> str:
     return type(estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator).__name__
 
@@ -84,6 +93,8 @@ class CertifiedAccuracyDisplay:
     attack_radii, attack_accuracy : lists of (ndarray or None), default=None
         One step curve per model: the share of points that no known attack of this length changes. An upper bound of what any
         certificate of the same model could reach. None: not drawn.
+    scaled : bool, default=False
+        Whether the radii are in units of a feature scale.
 
     Attributes
     ----------
@@ -115,7 +126,18 @@ class CertifiedAccuracyDisplay:
     """
 
     def __init__(
-        self, *, radii, accuracy, norm, space, guarantee, confidence, name=None, attack_radii=None, attack_accuracy=None
+        self,
+        *,
+        radii,
+        accuracy,
+        norm,
+        space,
+        guarantee,
+        confidence,
+        name=None,
+        attack_radii=None,
+        attack_accuracy=None,
+        scaled=False,
     ):
         self.radii = radii
         self.accuracy = accuracy
@@ -126,6 +148,7 @@ class CertifiedAccuracyDisplay:
         self.name = name
         self.attack_radii = attack_radii
         self.attack_accuracy = attack_accuracy
+        self.scaled = scaled
 
     @classmethod
     def from_estimator(
@@ -195,15 +218,15 @@ class CertifiedAccuracyDisplay:
         Raises
         ------
         ValueError
-            No certificates, or certificates of different norms or spaces (also from what ``ax`` shows already): their radii
-            are different things.
+            No certificates, or certificates of different norms, spaces or feature scales (also from what ``ax`` shows
+            already): their radii are different things.
         """
         named = certificates if isinstance(certificates, Mapping) else {None: certificates}
         if not named:
             raise ValueError("certificates is empty: pass a Certificate, or a dict of name to Certificate.")
         curves = [certified_accuracy_curve(y, certificate) for certificate in named.values()]
-        for what in ("norm", "space"):
-            kinds = list(dict.fromkeys(getattr(certificate, what) for certificate in named.values()))
+        for what in ("norm", "space", "feature_scale"):
+            kinds = list(dict.fromkeys(_hashable(getattr(certificate, what)) for certificate in named.values()))
             if len(kinds) > 1:
                 raise ValueError(
                     f"certificates must share one {what} to share an axis, got {', '.join(map(repr, kinds))}: certify all with "
@@ -216,6 +239,7 @@ class CertifiedAccuracyDisplay:
             accuracy=[accuracy for _, accuracy in curves],
             norm=first.norm,
             space=first.space,
+            scaled=first.feature_scale is not None,
             guarantee=[certificate.guarantee for certificate in named.values()],
             confidence=[certificate.confidence for certificate in named.values()],
             name=list(named),
@@ -249,7 +273,8 @@ class CertifiedAccuracyDisplay:
         styles = _per_curve("curve_kwargs", curve_kwargs, count)
         self.ax_ = _axes(ax)
         self.figure_ = self.ax_.figure
-        unit = f"{_norm_name(self.norm)} radius, units of {_space_name(self.space)}"
+        where = _space_name(self.space) + (", in its feature scale" if self.scaled else "")
+        unit = f"{_norm_name(self.norm)} radius, units of {where}"
         drawn, before = len(self.ax_.lines), self.ax_.get_xlabel() if self.ax_.lines else ""
         if "radius, units of" in before and not before.endswith(unit):
             raise ValueError(f"The axes already show {before!r}, not {unit!r}: these are different things. Draw on other axes.")

@@ -164,9 +164,11 @@ class Route:
                 part = part._affine(AffineStep.scaling(np.full(len(part._width(name)), branch.weight)))
             for bend in part.bends:
                 if isinstance(bend, LipschitzStep) or (len(step.branches) > 1 and not isinstance(bend, ClipStep)):
+                    culprit = branch.links[part.places[part.bends.index(bend)]].name or branch.name
                     raise Uncertifiable(
-                        f"In its branch {branch.name!r} stands a step without an affine rule, beside others: put it into the "
-                        "pipeline itself."
+                        f"The step {name!r} cannot be certified. In its part {branch.name!r} the step {culprit!r} has no "
+                        "affine rule, and other columns stand beside it: put it into the pipeline itself, or certify "
+                        f"space={name!r}."
                     )
             parts.append(part)
             columns.append(at)
@@ -356,11 +358,15 @@ def describe(link: Link) -> str:
     words = []
     for carrier in link.carriers:
         if isinstance(carrier, ParallelStep):
-            parts = (", ".join(describe(inner) for inner in branch.links) or "passes" for branch in carrier.branches)
+            parts = (_listed([describe(inner) for inner in branch.links]) for branch in carrier.branches)
             words.append("; ".join(f"{b.name}: {part}" for b, part in zip(carrier.branches, parts, strict=True)))
         else:
             words.append(EFFECTS[type(carrier)])
-    return ", ".join(words) or "passes"
+    return _listed(words)
+
+
+def _listed(words: list[str]) -> str:
+    return ", ".join(dict.fromkeys(words)) or "passes"
 
 
 EFFECTS: dict[type, str] = {

@@ -1,28 +1,39 @@
-"""The pictures of docs/guide/certify.md: ``python docs/figures/make_figures.py`` writes them beside this file."""
+"""The pictures of the guide: ``python docs/figures/make_figures.py`` writes them beside this file.
 
+Those of docs/guide/tables.md need the census incomes, in the folder ``tabular`` of ``SKCERT_DATA``, and are left out without.
+"""
+
+import os
 from io import BytesIO
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from PIL import Image
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits, load_wine
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import NearestCentroid
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
 
 from skcert import CertifiedGMMClassifier, certify
 from skcert.metrics import certified_accuracy_scorer
 from skcert.plotting import CertifiedAccuracyDisplay, CertifiedRegionDisplay
 
 HERE = Path(__file__).parent
+ADULT = Path(os.environ.get("SKCERT_DATA", HERE.parents[1] / "../shared/data")) / "tabular"
 
 
 def save(figure, name: str) -> None:
@@ -83,6 +94,71 @@ def accuracy() -> None:
     save(figure, "accuracy.png")
 
 
+def adult() -> tuple:
+    """The census incomes as docs/guide/tables.md reads them, a pipeline for them, and what may move."""
+    columns = (
+        "age workclass fnlwgt education education-num marital-status occupation relationship "
+        "race sex capital-gain capital-loss hours-per-week native-country income"
+    ).split()
+
+    def read(file):
+        table = pd.read_csv(ADULT / file, names=columns, skipinitialspace=True, na_values="?", comment="|")
+        return table.drop(columns="income"), table["income"].str.rstrip(".")
+
+    X, y = read("adult-train.csv")
+    numbers = ["age", "fnlwgt", "education-num", "capital-gain", "capital-loss", "hours-per-week"]
+    categories = [column for column in X if column not in numbers]
+
+    def fitted(classifier):
+        for_numbers = make_pipeline(SimpleImputer(), StandardScaler())
+        encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+        for_categories = make_pipeline(SimpleImputer(strategy="most_frequent"), encoder)
+        table = ColumnTransformer([("num", for_numbers, numbers), ("cat", for_categories, categories)])
+        return Pipeline([("table", table), ("model", classifier)]).fit(X, y)
+
+    still = {"education-num": 0, "fnlwgt": 0}
+    deviations = X[numbers].std().to_dict() | still
+    tolerance = {"age": 1, "hours-per-week": 2, "capital-gain": 100, "capital-loss": 100} | still
+    return *read("adult-test.csv"), fitted, deviations, tolerance
+
+
+def tables() -> None:
+    """Models of the census incomes in two units, and what the shortest attack on one row moves."""
+    X_test, y_test, fitted, deviations, tolerance = adult()
+    classifiers = {
+        "LogisticRegression, C=1": LogisticRegression(max_iter=1000),
+        "LogisticRegression, C=0.001": LogisticRegression(C=0.001, max_iter=1000),
+        "LinearSVC, C=0.01": LinearSVC(C=0.01, random_state=0),
+        "LinearDiscriminantAnalysis": LinearDiscriminantAnalysis(),
+        "GaussianNB, var_smoothing=0.1": GaussianNB(var_smoothing=0.1),
+    }
+    models = {name: fitted(classifier) for name, classifier in classifiers.items()}
+    in_deviations = {name: certify(model, X_test, feature_scale=deviations) for name, model in models.items()}
+    linear = {name: model for name, model in models.items() if "NB" not in name}
+    in_tolerances = {name: certify(model, X_test, norm=np.inf, feature_scale=tolerance) for name, model in linear.items()}
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 4.4), sharey=True, layout="constrained")
+    for ax, certificates, end, unit in (
+        (axes[0], in_deviations, 1.5, "standard deviations"),
+        (axes[1], in_tolerances, 15, "tolerances"),
+    ):
+        CertifiedAccuracyDisplay.from_certificates(certificates, y_test, ax=ax)
+        constant = (y_test == "<=50K").mean()
+        ax.axhline(constant, color="0.4", linewidth=1, linestyle="--", label="always <=50K")
+        ax.set(xlim=(0, end), ylim=(0.4, 0.9), xlabel=ax.get_xlabel().replace("units of the input", unit))
+    axes[0].legend(frameon=False, fontsize=8.5, loc="lower left")
+    axes[1].get_legend().remove()
+    axes[1].set_ylabel("")
+    figure.suptitle("Census incomes: certified accuracy in two units")
+    save(figure, "tables.png")
+
+    figure, ax = plt.subplots(figsize=(7.4, 2.7), layout="constrained")
+    certify(models["LogisticRegression, C=1"], X_test, feature_scale=tolerance).explain(12304).plot(ax)
+    ax.spines[["top", "right"]].set_visible(False)
+    save(figure, "explanation.png")
+
+
 if __name__ == "__main__":
     regions()
     accuracy()
+    if (ADULT / "adult-train.csv").exists():
+        tables()

@@ -32,8 +32,9 @@ def register_perturbation(type_: type, rule: Callable[[Any], Carrier | tuple[Car
     type_ : type
         The transformer's class. Subclasses are covered only as long as they override nothing but fitting.
     rule : callable
-        Takes a fitted instance, returns an ``AffineStep`` (exact) or a ``LipschitzStep`` (l2, sound). Every call of
-        ``certify`` compares an affine rule with the step's own ``transform`` on the points given.
+        Takes a fitted instance, returns an ``AffineStep`` (exact) or a ``LipschitzStep`` (l2, sound), or several in a tuple,
+        in order. Every call of ``certify`` compares affine rules with the step's own ``transform`` on the points given; a
+        ``LipschitzStep``, and what stands before it in a tuple, is taken at its word.
 
     Examples
     --------

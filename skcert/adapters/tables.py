@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.preprocessing import Normalizer, OneHotEncoder, OrdinalEncoder
@@ -18,7 +20,7 @@ def _means_missing(marker: object) -> bool:
 def simple_imputer(step: SimpleImputer) -> ImputeStep | EncodeStep:
     """The identity on observed cells; missing ones are filled and do not move. Text is a category."""
     statistics = np.asarray(step.statistics_)
-    if statistics.dtype.kind not in "fiub":
+    if not all(isinstance(value, Real) for value in statistics.tolist()):
         return EncodeStep(len(step.get_feature_names_out()))
     if not _means_missing(step.missing_values):
         raise Uncertifiable(
