@@ -17,7 +17,7 @@ from skcert._gmm import CertifiedGMMClassifier
 from skcert._points import Points, dense, floats, numbers, source_of, transformed
 from skcert.adapters import Uncertifiable, discriminant_of
 from skcert.adapters.composites import is_nothing, link, unrolled
-from skcert.adapters.models import own_scores
+from skcert.adapters.models import compares_own_scores
 from skcert.boundaries import PAIR_BUDGET, AffineBoundary, EllipsoidBoundary, Nearest, QuadraticBoundary
 from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
 from skcert.geometry.rounding import grow
@@ -114,6 +114,8 @@ class Certifier:
             while "__" in name:
                 name = name.rpartition("__")[0]
                 self._spaces[name] = max(passed, self._spaces.get(name, 0))
+        if is_nothing(self._model):
+            raise Uncertifiable("The pipeline ends in a step that does nothing: expected a classifier as its last step.")
         check_is_fitted(self._model)
         self._discriminant = discriminant_of(self._model)
         self._classes = np.array(self._model.classes_)
@@ -122,6 +124,7 @@ class Certifier:
                 f"The rule registered for {type(self._model).__name__} returned {self._discriminant.n_classes} scores for "
                 f"{len(self._classes)} classes: it must return one per class, in the order of classes_."
             )
+        self._own_scores = compares_own_scores(self._model)
         self._links: dict[int, tuple[Link, ...]] = {}
         self._passages: dict[Any, _Passage] = {}
 
@@ -224,8 +227,10 @@ class Certifier:
         None where this does not apply, and where the scores are not those of the fitted parameters: whoever goes step by step
         will say why.
         """
-        values, decide = floats(X), own_scores(self._model)
-        if values is None or not values.size or decide is None or request.attack or request.method == "paper":
+        values = floats(X)
+        if values is None or not values.size or request.attack or request.method == "paper" or not self._own_scores:
+            return None
+        if {"predict", "decision_function"} & set(vars(self._model)):
             return None
         if not all(type(step).__module__.startswith("sklearn.") for _, step in self._steps[request.start :]):
             return None  # of others it is not known how they compute
@@ -233,7 +238,7 @@ class Certifier:
             return None
         with config_context(assume_finite=True):  # what is not finite shows in the scores
             seen = self._outputs(X, request)[-1]
-            scores, latents = decide(seen), floats(seen)
+            scores, latents = self._model.decision_function(seen), floats(seen)
         if latents is None or not values.dtype == latents.dtype == scores.dtype == np.float64:
             return None
         still = np.zeros(values.shape[1], dtype=bool)
@@ -300,6 +305,8 @@ class Certifier:
         if feature_scale is None:
             return np.ones(d), np.zeros(d, dtype=bool)
         if names is not None and hasattr(feature_scale, "index") and hasattr(feature_scale, "to_dict"):
+            if not feature_scale.index.is_unique:
+                raise ValueError("feature_scale has a scale for some columns more than once: give each its own.")
             feature_scale = feature_scale.to_dict()  # a Series: by name, whatever its order
         if isinstance(feature_scale, Mapping):
             if names is None:
@@ -344,7 +351,8 @@ class Certifier:
     def _passage(self, links, points: Points, missing, norm, scale, asked) -> _Passage:
         """The way to the boundary for points of this kind, from memory or made now."""
         names = points.names
-        kind = (len(links), norm, scale.tobytes(), points.numeric.tobytes(), missing.tobytes(), names and tuple(names))
+        masks = (scale.tobytes(), asked.tobytes(), points.numeric.tobytes(), missing.tobytes())
+        kind = (len(links), norm, *masks, names and tuple(names))
         if kind in self._passages:
             return self._passages[kind]
         while len(self._passages) >= KEPT:
@@ -386,7 +394,7 @@ class Certifier:
             whole.uses & ~points.numeric, points.names, "Columns {} are used as numbers and hold something else."
         )
         fixed = [numbers(part) for part in constants(links, outputs[0])]
-        kinds, groups = _by_gaps(points.values, whole.uses if imputes(links) else None)
+        kinds, groups = _by_gaps(points.values, whole.uses | whole.watched if imputes(links) else None)
         out = Nearest.empty(n, d if attack else None)
         for missing, group in zip(kinds, groups, strict=True):
             passage = self._passage(links, points, missing, request.norm, scale, asked)

@@ -84,6 +84,8 @@ class Points:
             X = X.toarray()
         if not hasattr(X, "columns"):
             X = np.asarray(X)
+            if X.dtype == np.float16:
+                raise ValueError("X is float16, in which scikit-learn's steps compute: pass X.astype(numpy.float32).")
             if X.dtype.kind in "fiub":
                 values = X if X.dtype in FLOATS else X.astype(float)
                 return cls(X, values, np.ones(X.shape[1], dtype=bool))

@@ -132,6 +132,14 @@ class AffineBoundary:
         self._constant = float(grow(intercept_error.max() + gamma(4) * bulk.max(), 16))
         self._steepest = float(grow(row_norms(self.coef).max() + fro(wrong) + d.coef_error.max() * fro(reach)))
 
+        # for recognising scores that somebody else has computed
+        alive = np.isfinite(d.intercept)
+        weights = np.where(alive, random_weights(len(alive)), 0.0)
+        constant = np.where(alive, self.intercept, 0.0) - self.coef @ self.center
+        self._combination = weights, weights @ self.coef, float(weights @ constant)
+        self._alive = None if alive.all() else alive
+        self._largest, self._bulk = row_norms(d.coef).max(), finite.max()
+
         slopes = self.coef if scale is None else self.coef * scale
         step = _scaled(fold, scale)
         size = 1.0 if step is None else step.size
@@ -187,18 +195,15 @@ class AffineBoundary:
         combination of the classes is compared with the same combination of this rule.
         """
         constants, operations = sizes
-        d = self.discriminant
+        features = self.discriminant.n_features
         reach = row_norms(Z) + 2 * fro(constants)
-        reach *= row_norms(d.coef).max()
-        reach += np.where(np.isfinite(d.intercept), np.abs(d.intercept), 0.0).max()
-        alive = np.isfinite(d.intercept)
-        weights = np.where(alive, random_weights(len(scores)), 0.0)
-        constant = np.where(alive, self.intercept, 0.0) - self.coef @ self.center
-        expected = X @ (weights @ self.coef) + weights @ constant
-        found = weights @ scores if alive.all() else weights[alive] @ scores[alive]
-        if not (np.abs(found - expected) <= 2e-11 * len(scores) * reach).all():
+        reach *= self._largest
+        reach += self._bulk
+        weights, slope, constant = self._combination
+        with_scores = weights @ scores if self._alive is None else weights[self._alive] @ scores[self._alive]
+        if not (np.abs(with_scores - (X @ slope + constant)) <= 2e-11 * len(scores) * reach).all():
             return None
-        return grow(gamma(d.n_features + operations + 8) * reach, d.n_features + 8)
+        return grow(gamma(features + operations + 8) * reach, features + 8)
 
     def _scores(self, X, x_error, x, scores) -> np.ndarray:
         """Scores, written to ``scores``; returns how far rounding may have moved them."""

@@ -234,16 +234,19 @@ class AffineStep:
         if not len(before):
             return True
         size, center = np.abs(self.matrix), np.abs(self.center)
+        slack = 2e-5 if single or np.float32 in (before.dtype, after.dtype) else 2e-11
         typical = np.abs(before[:256] - self.center).max(axis=0) + center
+        columns = np.broadcast_to(self.column_error, (self.n_inputs,))
         sizes = (size * typical if size.ndim == 1 else size @ typical) + np.abs(self.offset)
+        sizes += 8 * (self.offset_error + columns @ typical) / slack  # where coefficients cancelled, what is left is noise
         weights = random_weights(len(sizes)) / np.where(sizes > 0, sizes, 1)
         forward = weights * self.matrix if self.matrix.ndim == 1 else weights @ self.matrix
         reach = np.abs(weights) * size if size.ndim == 1 else np.abs(weights) @ size
-        slack = 2e-5 if single or np.float32 in (before.dtype, after.dtype) else 2e-11
         moved = before - self.center
         gap = moved @ forward + weights @ self.offset - after @ weights
         room = np.abs(moved, out=moved) @ reach + 2 * (center @ reach) + np.abs(weights) @ np.abs(self.offset)
-        return bool((np.abs(gap) <= slack * room).all())
+        noise = 8 * np.abs(weights).sum() * (self.offset_error + moved @ columns)
+        return bool((np.abs(gap) <= slack * room + noise).all())
 
 
 def _norm(values: np.ndarray, order: float) -> float:

@@ -51,6 +51,8 @@ class Route:
         For every bend, the number of the link it belongs to.
     frozen : ndarray of bool, shape (n_columns,)
         Columns that must not move: they feed an encoder.
+    watched : ndarray of bool, shape (n_columns,)
+        Columns whose gaps matter to an imputer.
     missing : ndarray of bool or None
         Features, after the last piece, that are missing in the points at hand; None where their number is not known.
     labels : list of str or None
@@ -63,6 +65,7 @@ class Route:
     bends: tuple[Bend, ...]
     places: tuple[int, ...]
     frozen: np.ndarray
+    watched: np.ndarray
     missing: np.ndarray | None
     labels: list[str] | None
 
@@ -70,7 +73,8 @@ class Route:
     def start(cls, missing: np.ndarray, labels: list[str] | None) -> Route:
         """No step yet."""
         n = len(missing)
-        return cls(n, 0, (AffineStep.scaling(np.ones(n)),), (), (), np.zeros(n, dtype=bool), missing, labels)
+        nothing = np.zeros(n, dtype=bool)
+        return cls(n, 0, (AffineStep.scaling(np.ones(n)),), (), (), nothing, nothing, missing, labels)
 
     @classmethod
     def along(cls, links: tuple[Link, ...], missing: np.ndarray, labels: list[str] | None) -> Route:
@@ -95,7 +99,9 @@ class Route:
             return self._affine(carrier, name)
         if isinstance(carrier, ImputeStep):
             step = carrier.at(self._width(name))
-            return replace(self._affine(step), missing=np.zeros(len(step.offset), dtype=bool))
+            read = np.isin(np.arange(len(carrier.values)), np.append(carrier.kept, carrier.flags))
+            watched = self.watched | self._sources(read)
+            return replace(self._affine(step), missing=np.zeros(len(step.offset), dtype=bool), watched=watched)
         if isinstance(carrier, EncodeStep):
             return self._encode(carrier, name)
         if isinstance(carrier, ParallelStep):
@@ -174,9 +180,10 @@ class Route:
             columns.append(at)
         if not parts:
             return self._affine(AffineStep.selection(np.zeros(0, dtype=int), n))
-        frozen = np.zeros(n, dtype=bool)
+        frozen, watched = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
         for part, at in zip(parts, columns, strict=True):
             frozen[at[part.frozen]] = True
+            watched[at[part.watched]] = True
         bends = max(len(part.bends) for part in parts)
         for number, part in enumerate(parts):  # all with the same number of bends
             for _ in range(bends - len(part.bends)):
@@ -192,7 +199,13 @@ class Route:
             route = route._bent(bend, place, np.zeros(after.n_inputs, dtype=bool))
             route = route._affine(after)
         missing = np.concatenate([part._width(name) for part in parts])
-        return replace(route, frozen=self.frozen | self._sources(frozen), missing=missing, labels=None)
+        return replace(
+            route,
+            frozen=self.frozen | self._sources(frozen),
+            watched=self.watched | self._sources(watched),
+            missing=missing,
+            labels=None,
+        )
 
     def _extended(self, n: int, name: str) -> Route:
         """The same with ``n`` constants more, passed through as the last features."""

@@ -18,15 +18,26 @@ from skcert.perturbations import Branch, Carrier, Link, ParallelStep
 
 def _is_search(estimator: Any) -> bool:
     """Whether an estimator is one of scikit-learn's searches; the halving ones are experimental and known by their module."""
-    if type(estimator).__module__.startswith("sklearn.model_selection."):
+    if type(estimator).__module__.startswith("sklearn.model_selection._search"):
         return hasattr(estimator, "refit")
     return any(isinstance(estimator, search) and inherits(estimator, search) for search in (GridSearchCV, RandomizedSearchCV))
+
+
+def _check_own(estimator: Any) -> None:
+    """An estimator that is looked into must do what its class does."""
+    replaced = sorted({"predict", "transform", "decision_function"} & set(vars(estimator)))
+    if replaced:
+        raise Uncertifiable(
+            f"A {type(estimator).__name__} whose {', '.join(replaced)} has been replaced on the instance is not looked into: "
+            "what stands inside it says nothing about what it does."
+        )
 
 
 def unwrapped(estimator: Any) -> Any:
     """What a search or a FrozenEstimator predicts and transforms with."""
     while True:
         if _is_search(estimator):
+            _check_own(estimator)
             if not hasattr(estimator, "best_estimator_"):
                 raise Uncertifiable(
                     f"{type(estimator).__name__}(refit=False) has no best_estimator_ to certify: use refit=True, or fit one "
@@ -34,6 +45,7 @@ def unwrapped(estimator: Any) -> Any:
                 )
             estimator = estimator.best_estimator_
         elif type(estimator) is FrozenEstimator:
+            _check_own(estimator)
             estimator = estimator.estimator
         else:
             return estimator
@@ -50,6 +62,7 @@ def unrolled(estimator: Any, name: str) -> Iterator[tuple[str, Any]]:
     if not (isinstance(estimator, Pipeline) and inherits(estimator, Pipeline)):
         yield name, estimator
         return
+    _check_own(estimator)
     for inner, step in estimator.steps:
         yield from unrolled(step, f"{name}__{inner}" if name else inner)
 

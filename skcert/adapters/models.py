@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -88,14 +87,13 @@ _LINEAR: dict[type, Any] = {
 }
 
 
-def own_scores(model: Any) -> Callable[[Any], np.ndarray] | None:
-    """``decision_function`` of a linear model whose ``predict`` is scikit-learn's, that is, the argmax of it; else None."""
+def compares_own_scores(model: Any) -> bool:
+    """Whether the ``predict`` of a model is scikit-learn's argmax of a linear ``decision_function``, by its type."""
     try:
         _find(_LINEAR, model, "classifier", "register_discriminant")
     except Uncertifiable:
-        return None
-    replaced = {"predict", "decision_function"} & set(vars(model))
-    return None if replaced or not type(model).predict.__module__.startswith("sklearn.") else model.decision_function
+        return False
+    return type(model).predict.__module__.startswith("sklearn.")
 
 
 def _inner_coefficients(outer: Any, model: Any) -> tuple[np.ndarray, np.ndarray]:
