@@ -360,7 +360,7 @@ class Certifier:
         route = Route.along(links, missing, names)
         frozen = route.frozen | ~points.numeric
         self._name_columns(frozen & asked & (scale > 0), names, "feature_scale moves columns that cannot move: {}. Use 0.")
-        moving = np.where(frozen | missing, 0.0, scale)
+        moving = np.where(frozen | missing | ~route.uses, 0.0, scale)  # what nobody reads need not move
         whole = np.append(moving, np.zeros(route.n_constants))
         last, units, factors = route.narrow(norm, None if (whole == 1).all() else whole)
         d = self._discriminant

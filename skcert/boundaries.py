@@ -154,7 +154,7 @@ class AffineBoundary:
             both = error + error[i]
             self._high[i] = grow(length + both)
             self._low[i] = np.maximum(shrink(length * (1 - 2 * gamma(dims + 4)) - both), 0)
-            same = d.slope_group == d.slope_group[i]
+            same = d.slope_group == d.slope_group[i] if scale is None or scale.any() else slice(None)  # nothing moves
             self._high[i, same] = self._low[i, same] = 0
         with np.errstate(divide="ignore"):
             self._inverse = shrink(1 / self._high)

@@ -106,6 +106,9 @@ class AffineStep:
         features come in units of their own.
     offset_error : float
         The same (l2) for the offset.
+    support : ndarray of bool or None
+        Where the matrix may be other than 0, in its shape: products can cancel in floating point and not in truth. None:
+        where it is other than 0.
     """
 
     center: np.ndarray
@@ -113,6 +116,7 @@ class AffineStep:
     offset: np.ndarray
     column_error: np.ndarray | float = 0.0
     offset_error: float = 0.0
+    support: np.ndarray | None = None
 
     @classmethod
     def scaling(cls, scale: np.ndarray) -> AffineStep:
@@ -131,6 +135,11 @@ class AffineStep:
     def n_inputs(self) -> int:
         """Dimension before the step."""
         return len(self.center)
+
+    @property
+    def reads(self) -> np.ndarray:
+        """Which output depends on which input, in the shape of the matrix."""
+        return self.matrix != 0 if self.support is None else self.support
 
     @property
     def is_identity(self) -> bool:
@@ -176,7 +185,7 @@ class AffineStep:
         """The same map of a perturbation ``scale * v``, as a map of v."""
         matrix = self.matrix * scale
         columns = grow(self.column_error * scale + 2 * UNIT * column_norms(matrix))
-        return AffineStep(self.center, matrix, self.offset, columns, self.offset_error)
+        return AffineStep(self.center, matrix, self.offset, columns, self.offset_error, self.reads & (scale != 0))
 
     def then(self, outer: AffineStep) -> AffineStep:
         """The composition: this step first, ``outer`` after it."""
@@ -185,6 +194,13 @@ class AffineStep:
         if outer.is_identity:
             return self
         A, B = self.matrix, outer.matrix
+        inner_reads, outer_reads = self.reads, outer.reads
+        if A.ndim == 1:
+            support = outer_reads & inner_reads
+        elif B.ndim == 1:
+            support = outer_reads[:, None] & inner_reads
+        else:
+            support = outer_reads.astype(np.float32) @ inner_reads.astype(np.float32) > 0
         inner_error = np.broadcast_to(self.column_error, (self.n_inputs,))
         outer_error = np.broadcast_to(outer.column_error, (outer.n_inputs,))
         if A.ndim == 1:  # B diag(A): a column of B times a number
@@ -204,7 +220,7 @@ class AffineStep:
         rounding = gamma(len(self.offset) + 6) * fro(bulk + np.abs(outer.offset))
         offset_error = rounding + float(outer_error @ reach) + outer.size * self.offset_error + outer.offset_error
         n = len(self.offset) + 8
-        return AffineStep(self.center, matrix, moved + outer.offset, grow(columns, n), grow(offset_error, n))
+        return AffineStep(self.center, matrix, moved + outer.offset, grow(columns, n), grow(offset_error, n), support)
 
     def stretch(self, p: float, q: float) -> float:
         """Upper bound of ``||A u||_q`` over ``||u||_p = 1``; both in {1, 2, inf}."""

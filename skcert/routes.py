@@ -136,7 +136,7 @@ class Route:
             raise Uncertifiable(f"The step {name!r} has parameters that are not finite: drop columns without any value.")
         last = self.pieces[-1]
         made = step if last is None else last.then(step)
-        passed = step.matrix != 0
+        passed = step.reads
         if self.missing is None:
             missing = np.zeros(len(step.offset), dtype=bool)
         else:
@@ -225,7 +225,7 @@ class Route:
         for level in range(len(self.pieces) - 1, -1, -1):
             piece = self.pieces[level]
             if piece is not None:
-                used = piece.matrix != 0
+                used = piece.reads
                 features = features & used if used.ndim == 1 else used[features].any(axis=0)
             if level and not isinstance(self.bends[level - 1], ClipStep):
                 before = self.pieces[level - 1]  # every feature after a step that mixes them depends on every one before it
@@ -406,7 +406,7 @@ def _side_by_side(clips) -> ClipStep:
 
 def _dense(piece: AffineStep) -> AffineStep:
     """A piece with a matrix in two dimensions."""
-    return piece if piece.matrix.ndim == 2 else replace(piece, matrix=np.diag(piece.matrix))
+    return piece if piece.matrix.ndim == 2 else replace(piece, matrix=np.diag(piece.matrix), support=np.diag(piece.reads))
 
 
 def _blocks(parts) -> AffineStep:
@@ -415,20 +415,22 @@ def _blocks(parts) -> AffineStep:
     errors = np.concatenate([np.broadcast_to(p.column_error, (p.n_inputs,)) for p in parts])
     offset_error = float(grow(sum(p.offset_error for p in parts)))
     if all(p.matrix.ndim == 1 for p in parts):
-        return AffineStep(center, np.concatenate([p.matrix for p in parts]), offset, errors, offset_error)
-    matrix = block_diag(*(_dense(p).matrix for p in parts))
-    return AffineStep(center, matrix, offset, errors, offset_error)
+        matrix, support = np.concatenate([p.matrix for p in parts]), np.concatenate([p.reads for p in parts])
+    else:
+        dense = [_dense(p) for p in parts]
+        matrix, support = block_diag(*(p.matrix for p in dense)), block_diag(*(p.reads for p in dense))
+    return AffineStep(center, matrix, offset, errors, offset_error, support)
 
 
 def _beside(parts, columns, n: int, constants: int) -> AffineStep:
     """First pieces of parts that read columns of the same n features, and constants of their own after these."""
     center, taken = np.zeros(n + constants), np.zeros(n + constants, dtype=bool)
-    rows, offsets, errors, offset_error, first = [], [], np.zeros(n + constants), 0.0, n
+    rows, reads, offsets, errors, offset_error, first = [], [], [], np.zeros(n + constants), 0.0, n
     for part, at in zip(parts, columns, strict=True):
         inputs = np.append(at, np.arange(first, first + part.n_constants))
         first += part.n_constants
         piece = _dense(part.pieces[0])
-        new = ~taken[inputs] & (piece.matrix != 0).any(axis=0)
+        new = ~taken[inputs] & piece.reads.any(axis=0)
         center[inputs[new]], taken[inputs[new]] = piece.center[new], True
         moved = center[inputs] - piece.center  # zero unless two parts centre one column differently
         offset = piece.offset + piece.matrix @ moved
@@ -442,11 +444,15 @@ def _beside(parts, columns, n: int, constants: int) -> AffineStep:
         np.add.at(block.T, inputs, piece.matrix.T)  # a column may be read twice
         np.add.at(errors, inputs, np.broadcast_to(piece.column_error, len(inputs)))
         rows.append(block)
+        read = np.zeros(block.shape, dtype=bool)
+        np.logical_or.at(read.T, inputs, piece.reads.T)
+        reads.append(read)
         offsets.append(offset)
     matrix = np.vstack([np.zeros((0, n + constants)), *rows])
     size = len(parts) + 4
     offset = np.concatenate([np.zeros(0), *offsets])
-    return AffineStep(center, matrix, offset, grow(errors, size), float(grow(offset_error, size)))
+    support = np.vstack([np.zeros((0, n + constants), dtype=bool), *reads])
+    return AffineStep(center, matrix, offset, grow(errors, size), float(grow(offset_error, size)), support)
 
 
 # -- balls -------------------------------------------------------------------------------------------------------------

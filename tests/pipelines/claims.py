@@ -131,7 +131,8 @@ def hold(
     assert exact is None or certificate.exact == exact
 
     if certificate.exact:
-        assert attacked[np.isfinite(radius)].mean() >= share if np.isfinite(radius).any() else True
+        within = radius < 1e4  # beyond, hardly more than rounding knows of a boundary
+        assert attacked[within].mean() >= share if within.any() else True
         ratio = certificate.attack_radius[attacked & (radius > 0)] / radius[attacked & (radius > 0)]
         assert (ratio <= 1 + sharp).all(), ratio.max() - 1
     if attacked.any():

@@ -139,7 +139,7 @@ MODELS = [
 
 
 @pytest.mark.parametrize("name", [*REAL, *TOYS])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(12))
 def test_a_random_pipeline_is_certified_soundly(name, seed):
     rng = np.random.default_rng([seed, [*REAL, *TOYS].index(name)])
     X, y = table(name)

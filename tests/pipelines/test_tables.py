@@ -9,13 +9,14 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_wine
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.feature_selection import SelectKBest
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.feature_selection import SelectFromModel, SelectKBest
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import MinMaxScaler, Normalizer, OneHotEncoder, RobustScaler, StandardScaler
 
-from skcert import Affine, CertifiedGMMClassifier, Certifier, certify
+from skcert import Affine, CertifiedGMMClassifier, Certifier, Uncertifiable, certify
 from tests.pipelines.claims import Cells, hold, reference_radius
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -332,3 +333,85 @@ def test_equal_scores_have_no_radius_and_nothing_that_moves_an_infinite_one():
     assert (certify(tie, X).radius == 0).all()
     head = make_pipeline(StandardScaler(), Affine(np.ones(4), 0.0)).fit(X, Y)
     assert np.isinf(certify(head, X, feature_scale=np.zeros(4)).radius).all()
+
+
+# -- once broken -------------------------------------------------------------------------------------------------------
+
+
+def gappy(share=0.1):
+    X, y = load_wine(return_X_y=True)
+    holes = X.copy()
+    holes[np.random.default_rng(0).random(X.shape) < share] = np.nan
+    return X, holes, y
+
+
+def test_a_constant_imputer_of_numbers_moves_what_is_observed():
+    X, _, y = gappy()
+    for imputer, points in ((SimpleImputer(strategy="constant", fill_value=0.0), X), (SimpleImputer(), X.astype(object))):
+        pipe = make_pipeline(imputer, StandardScaler(), LogisticRegression()).fit(points, y)
+        plain = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+        np.testing.assert_allclose(certify(pipe, points).radius, certify(plain, X).radius, rtol=1e-6)
+
+
+def test_coefficients_that_cancel_are_no_reason_to_refuse():
+    X, holes, y = gappy()
+    twice = make_pipeline(SimpleImputer(), RobustScaler(), StandardScaler(), LogisticRegression()).fit(holes, y)
+    certificate = certify(twice, holes, return_attack=True)
+    assert (certificate.attack_radius <= certificate.radius * (1 + 1e-6)).all()
+    dependent = make_pipeline(make_union(PCA(2), StandardScaler()), PCA(14), LogisticRegression(max_iter=1000)).fit(X, y)
+    assert (certify(dependent, X).radius > 0).all()
+
+
+def test_gaps_in_columns_that_only_an_indicator_reads_are_seen():
+    _, holes, y = gappy()
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    table = ColumnTransformer([("gaps", MissingIndicator(features="all"), [1]), ("numbers", numbers, [0, 2, 3])])
+    pipe = make_pipeline(table, LogisticRegression()).fit(holes, y)
+    certificate = certify(pipe, holes, return_attack=True)
+    assert np.isnan(holes[:, 1]).any() and (pipe.predict(certificate.attack) != certificate.prediction).all()
+
+
+def test_radii_are_infinite_where_no_moving_column_reaches_the_classifier():
+    X, _, y = gappy()
+    kind = np.where(X[:, 9] > 5, "dark", "light").astype(object)
+    points = np.column_stack([X.astype(object), kind])
+    encode = ColumnTransformer([("kind", OneHotEncoder(), [13]), ("rest", StandardScaler(), list(range(13)))])
+    for model in (NearestCentroid(), LogisticRegression(), CertifiedGMMClassifier()):
+        pipe = make_pipeline(encode, SelectFromModel(RidgeClassifier(), max_features=2, threshold=-np.inf), model)
+        pipe.fit(points, y)
+        pipe[1].estimator_.coef_ = np.tile([1.0, 1.0] + [0.0] * 13, (3, 1))  # the two categories, and nothing else
+        pipe[2].fit(pipe[:2].transform(points), y)
+        certificate = certify(pipe, points)
+        assert np.isinf(certificate.radius).all()
+
+
+def test_a_request_is_checked_whatever_has_been_asked_before():
+    X, _, y = gappy()
+    points = np.column_stack([X.astype(object), np.where(X[:, 9] > 5, "dark", "light")])
+    table = ColumnTransformer([("kind", OneHotEncoder(), [13]), ("rest", StandardScaler(), list(range(13)))])
+    certifier = Certifier(make_pipeline(table, LogisticRegression()).fit(points, y))
+    certifier.certify(points)
+    with pytest.raises(ValueError, match=r"cannot move: \[13\]"):
+        certifier.certify(points, feature_scale=np.ones(14))
+
+
+@pytest.mark.parametrize("method", ["predict", "transform"])
+def test_what_is_looked_into_must_do_what_its_class_does(method):
+    X, _, y = gappy()
+    pipe = make_pipeline(make_pipeline(StandardScaler()), LogisticRegression()).fit(X, y)
+    setattr(pipe if method == "predict" else pipe[0], method, lambda X: X)
+    with pytest.raises(Uncertifiable, match=f"whose {method} has been replaced on the instance"):
+        certify(pipe, X)
+
+
+def test_endings_halves_and_repetitions_are_refused_in_words():
+    X, _, y = gappy()
+    with pytest.raises(Uncertifiable, match="ends in a step that does nothing"):
+        certify(Pipeline([("scale", StandardScaler()), ("end", "passthrough")]).fit(X, y), X)
+    pipe = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    with pytest.raises(ValueError, match="float32"):
+        certify(pipe, X.astype(np.float16))
+    frame = pd.DataFrame(X, columns=[f"x{k}" for k in range(13)])
+    pipe.fit(frame, y)
+    with pytest.raises(ValueError, match="more than once"):
+        certify(pipe, frame, feature_scale=pd.Series(1.0, index=["x0", "x0"]))
