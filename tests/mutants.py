@@ -40,7 +40,7 @@ MUTANTS = {
     "compose steps in the wrong order": ("routes.py", "made = step if last is None else last.then(step)", "made = step if last is None or len(last.offset) != step.n_inputs or last.n_inputs != len(step.offset) else step.then(last)"),
     "multiply by the Lipschitz constant": ("routes.py", "shrink(radius / factor)", "shrink(radius * factor)"),
     "forget the steps before a Lipschitz one": ("routes.py", "constant * (1.0 if step is None else step.stretch(norm, after))", "constant"),
-    "skip the check of the folded map": ("perturbations.py", "return bool((np.abs(gap) <= slack * room).all())", "return True"),
+    "skip the check of the folded map": ("perturbations.py", "return bool((np.abs(gap) <= slack * room + noise).all())", "return True"),
     "skip the check of the predictions": ("_certify.py", "if not (short <= (1e-3 if single else 1e-9) * size).all():", "if False:"),
     "accept any subclass": ("adapters/__init__.py", "        if not changed:", "        if True:"),
     "drop log det from the score": ("_gmm.py", "2 * log_priors - log_dets,", "2 * log_priors,"),
