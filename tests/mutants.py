@@ -88,7 +88,7 @@ MUTANTS = {
 
 #: what kills them, the fastest first
 SUITES = [
-    ["tests/oracle", "tests/unit/test_quadric.py", "tests/unit/test_gmm.py"],
+    ["tests/unit/test_routes.py", "tests/oracle", "tests/unit/test_quadric.py", "tests/unit/test_gmm.py"],
     ["tests/soundness", "tests/unit/test_certify.py", "tests/unit/test_explanation.py"],
     ["tests/unit/test_steps.py", "tests/unit/test_models.py"],
     ["tests/pipelines"],
