@@ -73,7 +73,6 @@ MUTANTS = {
     "forget that a column is centred twice": ("routes.py", "offset = piece.offset + piece.matrix @ moved", "offset = piece.offset"),
     "a clip moves less than what comes to it": ("routes.py", "scale = _reach(step, norm)", "scale = _reach(step, norm) / 2"),
     "a clip does not mix features": ("routes.py", "factors.append(_in_units(step, scale).stretch(norm, norm))", "factors.append(1.0)"),
-    "measure rows by the norm, not by its dual": ("routes.py", "return grow(dual_norms(step.matrix, norm) +", "return grow(np.abs(step.matrix).max(axis=1) +"),
     "a chord is an arc": ("perturbations.py", "turned = share * np.sqrt(1 - share**2 / 4) if", "turned = share if"),
     "normalise as if rows had length one": ("perturbations.py", "np.minimum(lengths * turned, lengths - NEAR_ORIGIN)", "turned"),
     "a ball may contain the origin": ("perturbations.py", "np.minimum(lengths * turned, lengths - NEAR_ORIGIN)", "lengths * turned"),
