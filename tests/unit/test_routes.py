@@ -182,3 +182,19 @@ def test_what_cannot_be_put_together_is_refused_by_name():
     inside = ParallelStep((Branch("a", None, None, (blind,)), Branch("b", None, None, ())), None)
     with pytest.raises(Uncertifiable, match="'mix'.*its part 'a' the step 'net'"):
         Route.along((Link("mix", (inside,), None),), np.zeros(1, dtype=bool), None)
+
+
+def test_the_check_of_a_step_sees_a_mistake_in_any_output_whatever_its_unit():
+    rng = np.random.default_rng(0)
+    step = AffineStep(np.zeros(3), np.array([1e6, 1.0, 1e-6]), np.zeros(3))
+    before = rng.standard_normal((20, 3))
+    after = step.apply(before)
+    assert step.agrees(before, after) and not step.agrees(before, after[:, :2])
+    for output in range(3):
+        for row in (0, 19):
+            wrong = after.copy()
+            wrong[row, output] *= 1 + 1e-6
+            assert not step.agrees(before, wrong)
+            assert step.agrees(before, wrong, single=True)
+    wrong[3, 1] = np.nan
+    assert not step.agrees(before, wrong, single=True)
