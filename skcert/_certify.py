@@ -21,7 +21,7 @@ from skcert.adapters.models import compares_own_scores
 from skcert.boundaries import PAIR_BUDGET, AffineBoundary, EllipsoidBoundary, Nearest, QuadraticBoundary
 from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
 from skcert.geometry.rounding import grow
-from skcert.perturbations import SCALE_LIMIT, AffineStep, Link, LipschitzStep, check_norm
+from skcert.perturbations import SCALE_LIMIT, AffineStep, Link, LipschitzStep, NormalizeStep, check_norm
 from skcert.routes import Route, constants, imputes
 
 #: spaces, norms and feature scales whose boundaries a Certifier keeps, the oldest making room
@@ -365,6 +365,11 @@ class Certifier:
         last, units, factors = route.narrow(norm, None if (whole == 1).all() else whole)
         d = self._discriminant
         if last != 2 and not isinstance(d, Affine):
+            if any(isinstance(bend, NormalizeStep) for bend in route.bends):
+                raise ValueError(
+                    f"A Normalizer is bounded in its own norm, l{last:g}, which needs linear boundaries; with one covariance "
+                    "per class only l2 is available. Use Normalizer(norm='l2'), a linear classifier, or the space after it."
+                )
             raise ValueError(
                 f"norm={last!r} needs linear boundaries (covariance_type='tied', LogisticRegression, NearestCentroid ...); "
                 "with one covariance per class only norm=2 is available."

@@ -126,27 +126,9 @@ class Affine:
         """Scores, shape (n, K), in float64 whatever the type of Z."""
         out = np.empty((len(Z), len(self.coef)))
         for rows in batches(len(Z), 8 * self.n_features, 4 * 2**20):
-            out[rows] = self.centred_scores(self.centred(Z[rows]))
-        return out
-
-    def centred(self, Z: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """``Z - center`` in float64; Z itself where that is the same."""
-        if Z.dtype == np.float64 and not self.center.any():
-            return Z
-        return np.subtract(Z, self.center, out=out, dtype=float)
-
-    def centred_scores(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Scores of ``x = z - center``."""
-        out = np.matmul(x, self.coef.T, out=out)
+            np.matmul(np.subtract(Z[rows], self.center, dtype=float), self.coef.T, out=out[rows])
         out += self.intercept
         return out
-
-    def score_error(self, lengths: np.ndarray) -> np.ndarray:
-        """Per row, an upper bound of the error of any score at distance ``lengths`` from the centre."""
-        bound = np.abs(self.intercept[np.isfinite(self.intercept)]).max(initial=0.0)
-        rounding = gamma(self.n_features + 4)
-        slope = rounding * row_norms(self.coef).max() + self.coef_error.max()
-        return grow(lengths * slope + (rounding * bound + self.intercept_error.max()))
 
 
 @dataclass(frozen=True)
