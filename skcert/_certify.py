@@ -14,13 +14,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skcert._certificate import Certificate
 from skcert._explanation import Origin
 from skcert._gmm import CertifiedGMMClassifier
-from skcert._points import Points, dense, floats, numbers, source_of, transformed
+from skcert._points import Points, dense, floats, numbers, source_of, transformed, unit_of
 from skcert.adapters import Uncertifiable, discriminant_of
 from skcert.adapters.composites import is_nothing, link, unrolled
-from skcert.adapters.models import compares_own_scores
+from skcert.adapters.models import compares_own_scores, unit_of_scores
 from skcert.boundaries import PAIR_BUDGET, AffineBoundary, EllipsoidBoundary, Nearest, QuadraticBoundary
 from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
-from skcert.geometry.rounding import grow
+from skcert.geometry.rounding import SINGLE, UNIT, grow
 from skcert.perturbations import SCALE_LIMIT, AffineStep, Link, LipschitzStep, NormalizeStep, check_norm
 from skcert.routes import Route, constants, imputes
 
@@ -40,6 +40,9 @@ class _Passage:
     Attributes
     ----------
     route : Route
+        With what the steps lose as they compute.
+    folded : AffineStep or None
+        Its last piece in real arithmetic.
     boundary : AffineBoundary, QuadraticBoundary or EllipsoidBoundary
         Where the last piece of the route begins.
     factors : list of float
@@ -51,6 +54,7 @@ class _Passage:
     """
 
     route: Route
+    folded: AffineStep | None
     boundary: Any
     factors: list[float]
     scale: np.ndarray
@@ -244,7 +248,8 @@ class Certifier:
         still = np.zeros(values.shape[1], dtype=bool)
         points = Points(X, values, ~still)
         scale, asked = self._scale(request.feature_scale, points)
-        passage = self._passage(request.links, points, still, request.norm, scale, asked)
+        units = (UNIT,) * (len(request.links) + 1)
+        passage = self._passage(request.links, units, points, still, request.norm, scale, asked)
         assert isinstance(passage.boundary, AffineBoundary)  # own scores are linear ones
         scores = np.vstack([np.zeros(len(scores)), scores]) if scores.ndim == 1 else np.ascontiguousarray(scores.T)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -348,21 +353,24 @@ class Certifier:
             self._links[start] = tuple(links)
         return self._links[start]
 
-    def _passage(self, links, points: Points, missing, norm, scale, asked) -> _Passage:
-        """The way to the boundary for points of this kind, from memory or made now."""
+    def _passage(self, links, units, points: Points, missing, norm, scale, asked) -> _Passage:
+        """The way to the boundary for points of this kind, from memory or made now.
+
+        ``units`` are those of rounding in which the steps and, at last, the classifier compute.
+        """
         names = points.names
         masks = (scale.tobytes(), asked.tobytes(), points.numeric.tobytes(), missing.tobytes())
-        kind = (len(links), norm, *masks, names and tuple(names))
+        kind = (len(links), norm, units, *masks, names and tuple(names))
         if kind in self._passages:
             return self._passages[kind]
         while len(self._passages) >= KEPT:
             self._passages.pop(next(iter(self._passages)))
-        route = Route.along(links, missing, names)
+        route = Route.along(links, missing, names, units)
         frozen = route.frozen | ~points.numeric
         self._name_columns(frozen & asked & (scale > 0), names, "feature_scale moves columns that cannot move: {}. Use 0.")
         moving = np.where(frozen | missing | ~route.uses, 0.0, scale)  # what nobody reads need not move
         whole = np.append(moving, np.zeros(route.n_constants))
-        last, units, factors = route.narrow(norm, None if (whole == 1).all() else whole)
+        last, stretched, factors = route.narrow(norm, None if (whole == 1).all() else whole)
         d = self._discriminant
         if last != 2 and not isinstance(d, Affine):
             if any(isinstance(bend, NormalizeStep) for bend in route.bends):
@@ -376,12 +384,13 @@ class Certifier:
             )
         boundary: AffineBoundary | QuadraticBoundary | EllipsoidBoundary
         if isinstance(d, Affine):
-            boundary = AffineBoundary(d, route.fold, units, last)
+            boundary = AffineBoundary(d, route.fold, stretched, last, units[-1])
         elif isinstance(d, Quadratic):
-            boundary = QuadraticBoundary(d, route.fold, units)
+            boundary = QuadraticBoundary(d, route.fold, stretched, units[-1])
         else:
-            boundary = EllipsoidBoundary(d, route.fold, units)
-        self._passages[kind] = _Passage(route, boundary, factors, moving, units)
+            boundary = EllipsoidBoundary(d, route.fold, stretched)
+        folded = Route.along(links, missing, names).pieces[-1]
+        self._passages[kind] = _Passage(route, folded, boundary, factors, moving, stretched)
         return self._passages[kind]
 
     @staticmethod
@@ -399,10 +408,11 @@ class Certifier:
             whole.uses & ~points.numeric, points.names, "Columns {} are used as numbers and hold something else."
         )
         fixed = [numbers(part) for part in constants(links, outputs[0])]
+        units = self._units(links, outputs)
         kinds, groups = _by_gaps(points.values, whole.uses | whole.watched if imputes(links) else None)
         out = Nearest.empty(n, d if attack else None)
         for missing, group in zip(kinds, groups, strict=True):
-            passage = self._passage(links, points, missing, request.norm, scale, asked)
+            passage = self._passage(links, units, points, missing, request.norm, scale, asked)
             if method == "auto":
                 method = self._auto(passage.boundary)
             simple = not fixed and not whole.bends and len(groups) == 1
@@ -413,9 +423,15 @@ class Certifier:
         exact = not whole.bends and (isinstance(self._discriminant, Affine) and method != "paper" or method == "exact")
         return out, method, exact
 
+    def _units(self, links, outputs) -> tuple[float, ...]:
+        """The unit of rounding of every step, by what it was given, keeps or made, and of the classifier."""
+        seen = [unit_of(X) for X in outputs]
+        steps = [SINGLE if each.single else max(seen[n : n + 2]) for n, each in enumerate(links)]
+        return (*steps, unit_of_scores(self._model, seen[-1]))
+
     def _part(self, passage, links, outputs, at, source, latents, method, attack) -> Nearest:
         """One batch: along the route, to the boundary, and back."""
-        route, last = passage.route, passage.route.pieces[-1]
+        route, last = passage.route, passage.folded
         seen = {place: dense(outputs[place + 1][at]) for place in route.blind}
         start, error, stops = route.trace(source, seen)
         if links and last is not None:

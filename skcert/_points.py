@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
+from skcert.geometry.rounding import SINGLE, UNIT
+
 #: types of numbers that are kept; others become float64
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -45,6 +47,15 @@ def floats(X: Any) -> np.ndarray | None:
     if hasattr(X, "iloc") and all(dtype == np.float64 for dtype in X.dtypes):
         return X.to_numpy()
     return None
+
+
+def unit_of(X: Any) -> float:
+    """The unit of rounding of what holds points: that of float32 where any column is of this type."""
+    if hasattr(X, "columns"):
+        kinds = [column[:0].to_numpy().dtype for column in _columns(X)]
+    else:
+        kinds = [getattr(X, "dtype", np.dtype(float))]
+    return SINGLE if any(kind == np.float32 for kind in kinds) else UNIT
 
 
 def source_of(values: np.ndarray, constants: list) -> np.ndarray:

@@ -15,7 +15,19 @@ from tqdm.auto import tqdm
 
 from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
 from skcert.geometry import affine, quadric
-from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, product, row_norms, shrink
+from skcert.geometry.rounding import (
+    UNIT,
+    column_norms,
+    fro,
+    gamma,
+    grow,
+    largest,
+    product,
+    row_norms,
+    shrink,
+    spectral,
+    tiny,
+)
 from skcert.perturbations import AffineStep, Pullback, random_weights
 
 #: bytes that eigenbases of pairs may occupy; above it ``method="auto"`` is "pairwise" and "exact" keeps the latest ones
@@ -104,11 +116,15 @@ class AffineBoundary:
     scale : ndarray or None
         Of the features of the points.
     norm : {1, 2, inf}
+    unit : float
+        Of rounding, in which ``predict`` computes its scores (rounding page).
     """
 
-    def __init__(self, discriminant: Affine, fold: AffineStep | None, scale: np.ndarray | None, norm: float):
+    def __init__(
+        self, discriminant: Affine, fold: AffineStep | None, scale: np.ndarray | None, norm: float, unit: float = UNIT
+    ):
         self.discriminant = d = discriminant
-        self.norm = norm
+        self.fold, self.norm, self.unit = fold, norm, unit
         finite = np.where(np.isfinite(d.intercept), np.abs(d.intercept), 0.0)
         if fold is None:
             self.coef, self.intercept, self.center = d.coef, d.intercept, d.center
@@ -128,8 +144,17 @@ class AffineBoundary:
             intercept_error = d.intercept_error + gamma(d.n_features + 4) * bulk + d.coef_error * fro(away)
             intercept_error = intercept_error + row_norms(d.coef) * fold.offset_error
         dims = len(self.center)
-        self._per_unit = grow(gamma(dims + 4) * absolute.max(axis=0) + wrong + d.coef_error.max() * reach, 16)
-        self._constant = float(grow(intercept_error.max() + gamma(4) * bulk.max(), 16))
+        # what predict loses, here and anywhere in the ball: relative to |coef| |z| + |intercept|, and in the steps before
+        share = gamma(d.n_features + 8, unit)
+        predicted, constant = share * absolute, share * bulk
+        if fold is not None and fold.noise is not None:
+            lost, lost_constant = fold.noise
+            predicted = predicted + (sizes[0] * lost if lost.ndim == 1 else sizes[0] @ lost)
+            constant = constant + sizes[0] @ lost_constant
+        predicted = grow(predicted.max(axis=0), d.n_features + 16)
+        self._per_unit = grow(gamma(dims + 4) * absolute.max(axis=0) + wrong + d.coef_error.max() * reach + predicted, 16)
+        underflow = (dims + d.n_features + 16) * tiny(unit)
+        self._constant = float(grow((intercept_error + gamma(4) * bulk + constant).max() + underflow, d.n_features + 16))
         self._steepest = float(grow(row_norms(self.coef).max() + fro(wrong) + d.coef_error.max() * fro(reach)))
 
         # for recognising scores that somebody else has computed
@@ -145,8 +170,14 @@ class AffineBoundary:
         size = 1.0 if step is None else step.size
         # ||e||_q <= ||e||_2 for q >= 2, sqrt(d) ||e||_2 for the l1 norm dual to linf
         error = d.coef_error * size * (np.sqrt(dims) if norm == np.inf else 1.0)
-        error = grow(error + affine.dual_norms((wrong if scale is None else wrong * scale)[None], norm)[0])
+        lost = affine.dual_norms((predicted if scale is None else predicted * scale)[None], norm)[0]
+        error = grow(error + lost + affine.dual_norms((wrong if scale is None else wrong * scale)[None], norm)[0])
         self.slopes = slopes
+        # beyond, some score or a number on the way to it might overflow
+        self._edge, self._outwards = share * largest(unit), float(lost)
+        if d.squared is not None:
+            self._squared = AffineStep.scaling(d.squared[0]) if step is None else step.then(AffineStep.scaling(d.squared[0]))
+            self._longest = self._squared.stretch(norm, 2) if scale is None or scale.any() else 0.0
         k = len(slopes)
         self._high, self._low = np.empty((k, k)), np.empty((k, k))
         for i in range(k):
@@ -155,7 +186,8 @@ class AffineBoundary:
             self._high[i] = grow(length + both)
             self._low[i] = np.maximum(shrink(length * (1 - 2 * gamma(dims + 4)) - both), 0)
             same = d.slope_group == d.slope_group[i] if scale is None or scale.any() else slice(None)  # nothing moves
-            self._high[i, same] = self._low[i, same] = 0
+            self._high[i, same], self._low[i, same] = grow(2 * lost), 0  # parallel, but for what predict rounds
+            self._high[i, i] = 0
         with np.errstate(divide="ignore"):
             self._inverse = shrink(1 / self._high)
         self._parallel = len(np.unique(d.slope_group)) < k or bool((self._high == 0).sum() > k)
@@ -183,12 +215,14 @@ class AffineBoundary:
             else:
                 here[0], error = scores[0][:, rows], scores[1][rows]
             self._batch(out, rows, here, error)
+            if self.discriminant.squared is not None:
+                self._by_squares(out, rows, X[rows], here, error)
             if method == "paper":
                 self._mix(out, rows, here[1], error)
         return out
 
     def recognise(self, X, Z, scores, sizes: tuple[np.ndarray, int]) -> np.ndarray | None:
-        """How far scores that a classifier computed from the latents Z of X may be off; None if they are not of this rule.
+        """What scores that a classifier computed from the latents Z of X may lose; None if they are not of this rule.
 
         ``sizes`` bounds the constants that were added and cancelled on the way from X to Z, feature by feature, and says how
         many operations an entry of Z took: each errs by UNIT times the largest number it saw (rounding page). One random
@@ -203,7 +237,7 @@ class AffineBoundary:
         with_scores = weights @ scores if self._alive is None else weights[self._alive] @ scores[self._alive]
         if not (np.abs(with_scores - (X @ slope + constant)) <= 2e-11 * len(scores) * reach).all():
             return None
-        return grow(gamma(features + operations + 8) * reach, features + 8)
+        return grow(2 * gamma(features + operations + 8) * reach, features + 8)  # here, and anywhere else in the ball
 
     def _scores(self, X, x_error, x, scores) -> np.ndarray:
         """Scores, written to ``scores``; returns how far rounding may have moved them."""
@@ -230,7 +264,11 @@ class AffineBoundary:
         ratio[winner, at] = np.inf
         nearest = ratio.min(axis=0)
         rival = _first(ratio, nearest)
-        alone = np.isinf(nearest)
+        if self._outwards:
+            edge = shrink((self._edge - error) / self._outwards)
+            nearest, alone = np.minimum(nearest, edge), nearest >= edge
+        else:
+            alone = np.isinf(nearest)
         if alone.any():  # no rival can win: name the one with the next best score
             others = margins[:, alone]
             others[winner[alone], np.arange(others.shape[1])] = np.nan
@@ -244,6 +282,21 @@ class AffineBoundary:
         if out.attack is not None:
             direction = affine.steepest(self.slopes[winner] - self.slopes[rival], self.norm)
             out.attack[rows] = direction * np.where(np.isfinite(length), length, np.nan)[:, None]
+
+    def _by_squares(self, out, rows, X, here, error) -> None:
+        """Take off what a ``predict`` of squared distances loses, relative to their size at the far end of the ball."""
+        units, mean = self.discriminant.squared
+        share = gamma(len(units) + 16, self.unit)
+        Z, z_error = _latents(self.fold, X, None)
+        lengths = grow(row_norms(Z * units) + units.max() * z_error) + mean
+        if self._longest:
+            margin = here[1][out.runner_up[rows], np.arange(len(Z))]
+            room = np.sqrt(np.maximum(margin, 0) / (4 * share)) / self._longest  # beyond, too much would be taken off
+            cap = np.minimum(out.radius[rows], room)
+            lengths += cap * self._longest
+        self._batch(out, rows, here, grow(error + share * lengths**2))
+        if self._longest:
+            out.radius[rows] = np.minimum(out.radius[rows], cap)
 
     def _mix(self, out, rows, margins, error) -> None:
         """Theorem 4.1 as printed mixes the smallest margin with the largest slope (theory 1.1), W = 0."""
@@ -270,6 +323,7 @@ class _Pair:
     shift_errors: list[float]
     size: float  # of P_j - P_i, Frobenius
     doubt: float  # spectral error of P_j - P_i
+    slip: float  # by which the eigenvalues may be off, and what predict loses beside
 
     @property
     def nbytes(self) -> int:
@@ -286,6 +340,8 @@ class QuadraticBoundary:
         From the space of the points to the latents; None where they are the same.
     scale : ndarray or None
         Of the features of the points.
+    unit : float
+        Of rounding, in which ``predict`` computes its scores.
     budget : int
         Bytes the eigenbases of pairs may keep.
     """
@@ -295,27 +351,43 @@ class QuadraticBoundary:
         discriminant: Quadratic,
         fold: AffineStep | None = None,
         scale: np.ndarray | None = None,
+        unit: float = UNIT,
         budget: int | None = None,
     ):
         alive = np.isfinite(discriminant.constants)  # a class with prior 0 is no rival
         self.classes = np.flatnonzero(alive)
-        self.discriminant = replace(
-            discriminant,
-            means=discriminant.means[alive],
-            precisions=discriminant.precisions[alive],
-            constants=discriminant.constants[alive],
-            units=discriminant.units[alive],
-            precision_error=discriminant.precision_error[alive],
-            doubts=discriminant.doubts[alive],
-            constant_error=discriminant.constant_error[alive],
-            sizes=discriminant.sizes[alive],
-            precision_slip=discriminant.precision_slip[alive],
-        )
-        self.fold, step = fold, _scaled(fold, scale)
-        self.pullback = None if step is None else Pullback.of(step)
+        self.discriminant = d = discriminant.some(self.classes)
+        step = _scaled(fold, scale)
+        self.pullback = p = None if step is None else Pullback.of(step)
         self.budget = PAIR_BUDGET if budget is None else budget
+        # what predict loses in the ball, where D_k x has grown by stretch_k ||y|| and the steps have moved it by noise_k ||y||
+        self.unit, self._kappa = unit, d.rounding(unit)
+        moves = p is None or bool(p.factor.any())
+        self._stretch = np.array([self._reach(units) if moves else 0.0 for units in d.units])
+        self._noise, swings = None, np.zeros(len(d.units))
+        if fold is not None and fold.noise is not None:
+            lost, constant = fold.noise
+            along = [column_norms(units * lost if lost.ndim == 1 else units[:, None] * lost) for units in d.units]
+            self._noise = grow(np.array(along)), grow(row_norms(d.units * constant))
+            if moves:
+                swings = np.array([_largest_singular(units, step.noise[0]) for units in d.units])
+        self._noise_swings, self._strength = swings, d.strength + self._kappa
+        self.fold = fold if self._noise is None else replace(fold, noise=None)
+        curving = self._kappa * self._stretch**2 + self._strength * swings * (2 * self._stretch + swings)
+        self._rounding = grow(curving[:, None] + curving)
+        self._edge = np.inf
+        if fold is not None or d.growth is not None:  # on latents as they are, our predict outlives overflow
+            growth = d.rounding(unit) / gamma(2 * d.n_features + 16, unit)
+            self._edge = float(np.sqrt(largest(unit) / np.maximum(growth.max(), 1)))
         self._pairs: OrderedDict[tuple[int, int], _Pair] = OrderedDict()
         self._extremes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def _reach(self, units: np.ndarray) -> float:
+        """Upper bound of ||D C||_2, D the units of a class and C the way from the ball to the latents."""
+        p = self.pullback
+        if p is None:
+            return float(units.max())
+        return float(grow(_largest_singular(units, p.factor) + units.max() * p.error))
 
     # -- once per pair of classes ----------------------------------------------------------------------------------
 
@@ -378,8 +450,9 @@ class QuadraticBoundary:
                 shift, lost = turned[0], lost + float(turn_error[0])
             shifts.append(shift)
             errors.append(grow(lost))
-        spectra = [quadric.Spectrum.of(v - basis.error) for v in (basis.values, basis.negated)]
-        made = _Pair(basis, spectra, shifts, errors, fro(W), doubt)
+        slip = grow(basis.error + self._rounding[i, j])
+        spectra = [quadric.Spectrum.of(v - slip) for v in (basis.values, basis.negated)]
+        made = _Pair(basis, spectra, shifts, errors, fro(W), doubt, slip)
         while self._pairs and self.nbytes + made.nbytes > self.budget:
             self._pairs.popitem(last=False)
         self._pairs[i, j] = made
@@ -421,11 +494,11 @@ class QuadraticBoundary:
             with _progress(K * (K - 1) // 2, "eigenvalues of pairs of classes", "pair") as bar:
                 for i, j in combinations(range(K), 2):
                     if (i, j) in self._pairs:
-                        values, error = self._pairs[i, j].basis.values, self._pairs[i, j].basis.error
+                        values, error = self._pairs[i, j].basis.values, self._pairs[i, j].slip
                     else:
                         _, _, W, error = self._difference(i, j)
                         values, slip = _extreme_eigenvalues(W)
-                        error = error + slip
+                        error = error + slip + self._rounding[i, j]
                     low[i, j], high[i, j] = values[0] - error, values[-1] + error
                     low[j, i], high[j, i] = -high[i, j], -low[i, j]
                     bar.update()
@@ -440,7 +513,8 @@ class QuadraticBoundary:
                     slip += (2 * p.size + p.error) * p.error * d.sizes[k]
                 ends.append((values[0] - slip, values[-1] + slip))
             bottom, top = np.array(ends).T
-            low, high = grow_away(bottom[None] - top[:, None]), grow_away(top[None] - bottom[:, None], up=True)
+            low = grow_away(bottom[None] - top[:, None] - self._rounding)
+            high = grow_away(top[None] - bottom[:, None] + self._rounding, up=True)
         self._extremes[key] = low, high
         return low, high
 
@@ -459,24 +533,30 @@ class QuadraticBoundary:
         low, high = (bound.copy() for bound in self._bends(exact=method != "exact"))
         if method == "exact":  # what is known of pairs by now prunes better than Weyl's bound
             for (i, j), pair in self._pairs.items():
-                w, slip = pair.basis.values, pair.basis.error
+                w, slip = pair.basis.values, pair.slip
                 low[i, j], high[i, j] = w[0] - slip, w[-1] + slip
                 low[j, i], high[j, i] = -high[i, j], -low[i, j]
         bytes_per_row = 8 * 12 * K + (0 if self.fold is None else 8 * 2 * (dims + X.shape[1]))
         with _progress(len(X), "certifying", "row") as bar:
             for rows in batches(len(X), bytes_per_row, 8 * 2**20):
                 Z, error = _latents(self.fold, X[rows], None if x_error is None else x_error[rows])
-                self._block(out, rows, Z, error, low, high, method)
+                lost = np.zeros((len(Z), K))
+                if self._noise is not None:  # by the steps, in the units of every class
+                    lost = grow(np.abs(X[rows] - self.fold.center) @ self._noise[0].T + self._noise[1], X.shape[1] + 8)
+                self._block(out, rows, Z, error, lost, low, high, method)
                 bar.update(rows.stop - rows.start)
         out.winner, out.runner_up = self.classes[out.winner], self.classes[out.runner_up]
         return out
 
-    def _margins(self, Z, z_error):
-        """Scores' argmax; margins from below with their width; norms of half-slopes from above with their width."""
+    def _margins(self, Z, z_error, lost):
+        """Scores' argmax; margins from below with their width; norms of half-slopes from above with their width.
+
+        And what of that is due to the rounding of ``predict`` away from the points.
+        """
         d, p = self.discriminant, self.pullback
         K, n = len(d.means), len(Z)
         winner, margin, width = np.empty(n, dtype=np.intp), np.empty((n, K)), np.empty((n, K))
-        slope, slack = np.empty((n, K)), np.empty((n, K))
+        slope, slack, rounding = np.empty((n, K)), np.empty((n, K)), np.empty((n, K))
         pulled = 0.0
         if p is not None:
             pulled = gamma(d.n_features + 2) * (fro(p.factor) if p.factor.ndim == 2 else p.size) + p.error
@@ -486,15 +566,24 @@ class QuadraticBoundary:
             slopes, slope_error = [], np.empty((m, K))
             for k in range(K):
                 scores[:, k], y, x = d.score_and_slope(Z[rows], k)
-                score_error[:, k], slope_error[:, k] = d.errors(x, y, k)
+                error, slope_error[:, k], reach = d.errors(x, y, k)
+                reach = grow(reach + d.units[k].max() * zerr, d.n_features)
                 lengths = row_norms(y) + slope_error[:, k]
+                # of this score, and of that which predict computes at these very latents
+                score_error[:, k] = error + d.predicted(error, reach, k, self.unit)
                 score_error[:, k] += (2 * lengths + d.sizes[k] * zerr) * zerr
                 slope_error[:, k] += d.sizes[k] * zerr
+                moved, strength = lost[rows, k], self._strength[k]
+                score_error[:, k] += strength * (2 * reach + moved) * moved
+                swing, stretch = self._noise_swings[k], self._stretch[k]
+                rounding[rows, k] = self._kappa[k] * reach * stretch + strength * (reach * swing + moved * (stretch + swing))
                 if p is not None:
                     slope_error[:, k] = p.size * slope_error[:, k] + pulled * lengths
                     y = p.slopes(y)
                 slopes.append(y)
             at, top, best = _split(scores)
+            if not (known := best > -np.inf).all():  # overflow, of which nothing is known but what predict says
+                top[~known] = d.winners(Z[rows][~known])
             own = np.empty_like(slopes[0])
             for k in range(K):
                 own[top == k] = slopes[k][top == k]
@@ -503,19 +592,20 @@ class QuadraticBoundary:
             gap = best[:, None] - scores
             error = grow(score_error + score_error[at, top][:, None] + 2 * UNIT * np.abs(gap))
             winner[rows], margin[rows], width[rows] = top, gap - error, 2 * error
-            slack[rows] = grow(slope_error + slope_error[at, top][:, None] + gamma(2) * slope[rows])
+            rounding[rows] = grow(rounding[rows] + rounding[rows][at, top][:, None])
+            slack[rows] = grow(slope_error + slope_error[at, top][:, None] + gamma(2) * slope[rows] + rounding[rows])
         if p is not None and not p.factor.any():  # nothing can move
-            slope[:] = slack[:] = 0
-        return winner, margin, width, slope + slack, 2 * slack
+            slope[:] = slack[:] = rounding[:] = 0
+        return winner, margin, width, slope + slack, 2 * slack, rounding
 
-    def _block(self, out, rows, Z, z_error, low, high, method):
-        winner, margin, width, slope, slack = self._margins(Z, z_error)
+    def _block(self, out, rows, Z, z_error, lost, low, high, method):
+        winner, margin, width, slope, slack, rounding = self._margins(Z, z_error, lost)
         at = np.arange(len(Z))
         bends = low[winner]
         radius = quadric.closed_form_radius(margin, slope, bends)
         radius[at, winner] = np.inf
         if method == "exact":
-            found = self._solve(Z, z_error, winner, margin, width, radius)
+            found = self._solve(Z, z_error, winner, margin, width, rounding, radius)
             best, rival, reached, s = found
         else:
             rival = radius.argmin(axis=1)
@@ -542,6 +632,11 @@ class QuadraticBoundary:
             np.maximum(slope[at, rival] - slack[at, rival], 0),
             high[winner, rival],
         )
+        if self._edge < np.inf:  # where squares might overflow
+            reach = np.abs(Z - self.discriminant.means[winner]).max(axis=1) * np.sqrt(Z.shape[1]) + z_error
+            reach = (reach + np.abs(self.discriminant.means).max() * np.sqrt(Z.shape[1])) * self.discriminant.units.max()
+            with np.errstate(divide="ignore"):
+                best = np.minimum(best, np.maximum(self._edge - 2 * reach, 0) / self._stretch.max())
         out.winner[rows], out.runner_up[rows] = winner, rival
         out.radius[rows] = best
         out.attack_radius[rows] = np.minimum(reached, straight)
@@ -559,7 +654,7 @@ class QuadraticBoundary:
                 for part in batches(len(group), 8 * 6 * self.discriminant.n_features):
                     yield int(i), int(j), group[part]
 
-    def _solve(self, Z, z_error, winner, margin, width, bound):
+    def _solve(self, Z, z_error, winner, margin, width, rounding, bound):
         """Exact distances, nearest candidate first; a rival whose closed form passes the best so far needs none."""
         n, K = bound.shape
         best, reached, s = np.full(n, np.inf), np.full(n, np.inf), np.zeros(n)
@@ -571,7 +666,8 @@ class QuadraticBoundary:
             if turn >= 0:
                 wanted &= first != turn
             for i, j, group in self._groups(winner, visit, np.flatnonzero(wanted)):
-                found = self._distance(Z[group], z_error[group], i, j, margin[group, j], width[group, j], best[group])
+                here = (array[group, j] for array in (margin, width, rounding))
+                found = self._distance(Z[group], z_error[group], i, j, *here, best[group])
                 radius = np.maximum(found.radius, bound[group, j])  # both bound the distance to this rival
                 closer = radius < best[group]
                 at = group[closer]
@@ -579,7 +675,7 @@ class QuadraticBoundary:
                 reached[group] = np.minimum(reached[group], found.attack)
         return best, rival, reached, s
 
-    def _distance(self, Z, z_error, i, j, margin, width, cutoff):
+    def _distance(self, Z, z_error, i, j, margin, width, rounding, cutoff):
         pair = self._pair(min(i, j), max(i, j))
         x = np.subtract(Z, self.discriminant.means[i], dtype=float)
         h, error = self._half_slopes(x, z_error, i, j, pair)
@@ -588,8 +684,8 @@ class QuadraticBoundary:
             h,
             pair.spectra[int(i > j)],
             margin_error=width,
-            slope_error=error,
-            curvature_error=pair.basis.error,
+            slope_error=grow(error + rounding),
+            curvature_error=pair.slip,
             cutoff=cutoff,
         )
 
@@ -617,6 +713,13 @@ def grow_away(values: np.ndarray, up: bool = False) -> np.ndarray:
     return values + step if up else values - step
 
 
+def _largest_singular(units: np.ndarray, matrix: np.ndarray) -> float:
+    """Upper bound of the spectral norm of a matrix, diagonal ones 1-D, with its rows in these units."""
+    if matrix.ndim == 1:
+        return float(grow((units * np.abs(matrix)).max()))
+    return float(grow(spectral(units[:, None] * matrix)))
+
+
 def _extreme_eigenvalues(W: np.ndarray) -> tuple[np.ndarray, float]:
     """Sorted eigenvalues and how far they can be from the true ones (backward error of a symmetric eigensolver)."""
     if W.ndim == 1:
@@ -633,7 +736,7 @@ class EllipsoidBoundary:
 
     def __init__(self, discriminant: NearestEllipsoid, fold: AffineStep | None = None, scale: np.ndarray | None = None):
         step = _scaled(fold, scale)
-        self.discriminant, self.fold, self.size = discriminant, fold, 1.0 if step is None else step.size
+        self.discriminant, self.fold, self.size = discriminant, fold, 1.0 if step is None else step.stretch(2, 2)
         self.classes = np.flatnonzero(discriminant.alive)
 
     def nearest(self, X, x_error=None, *, method="auto", attack=False) -> Nearest:
@@ -655,6 +758,11 @@ class EllipsoidBoundary:
         with np.errstate(invalid="ignore"):
             radius = np.where(inside == 1, np.minimum(nearest, (nearest - own) / 2), (nearest - own) / 2)
         radius = np.where(inside == 0, 0.0, np.nan_to_num(radius, nan=0.0))
+        # predict compares the middles of such intervals elsewhere in the ball: taken at four times as wide as here, and at what
+        # the iteration stops at. The one allowance that is measured and not derived.
+        with np.errstate(invalid="ignore"):
+            blur = 4 * ((high - low)[at, winner] + (high - low)[at, rival]) + 1e-8 * (np.abs(own) + np.abs(nearest))
+        radius = np.nan_to_num(radius - np.nan_to_num(blur, nan=0.0, posinf=np.inf), nan=0.0, posinf=np.inf)
         radius = radius - 2 * z_error  # every distance is 1-Lipschitz in z
         out.winner, out.runner_up = self.classes[winner], self.classes[rival]
         with np.errstate(divide="ignore", invalid="ignore"):  # size 0: no feature can move

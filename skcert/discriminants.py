@@ -8,7 +8,7 @@ prediction and certificate share the same stored parameters (theory 0, 1.8).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -52,6 +52,9 @@ class Affine:
         Upper bounds (l2, absolute) of the distance from the stored coefficients to the exact ones.
     slope_group : ndarray of shape (K,)
         Classes with the same number have exactly the same slope, not only to within rounding: none can overtake another.
+    squared : tuple of ndarray of shape (d,) and float, optional
+        For a ``predict`` that compares squared distances, not these scores: the units of the features and how far the means
+        are from the origin in them. Its rounding is relative to squares of such lengths.
     """
 
     coef: np.ndarray
@@ -60,6 +63,7 @@ class Affine:
     coef_error: np.ndarray
     intercept_error: np.ndarray
     slope_group: np.ndarray
+    squared: tuple[np.ndarray, float] | None = None
 
     @classmethod
     def exact(cls, coef, intercept, *, coef_error=0.0, intercept_error=0.0) -> Affine:
@@ -130,6 +134,10 @@ class Affine:
         out += self.intercept
         return out
 
+    def winners(self, Z: np.ndarray) -> np.ndarray:
+        """The class of the largest score; of equal ones the first."""
+        return self.scores(Z).argmax(axis=1)
+
 
 @dataclass(frozen=True)
 class Quadratic:
@@ -153,6 +161,11 @@ class Quadratic:
     precision_slip : ndarray of shape (K,), default=0
         Upper bounds of a further ``||D_k^-1 E_k D_k^-1||_2`` in S_k^-1 - P_k, for an error that does not shrink with P_k x
         (P_k may be singular); full precisions only.
+    growth : ndarray of shape (K,), optional
+        For a ``predict`` that computes these scores in another way: they err by ``gamma(2d + 16) growth_k ||D_k x||^2`` at most,
+        in its unit of rounding, and by what its constants lost.
+    bulk : ndarray of shape (K,), optional
+        Sizes of the numbers that such a ``predict`` sums up to the constants.
     """
 
     means: np.ndarray
@@ -164,18 +177,31 @@ class Quadratic:
     constant_error: np.ndarray
     sizes: np.ndarray
     precision_slip: np.ndarray = None  # type: ignore[assignment]  # zeros, whose number is known once there are means
+    growth: np.ndarray | None = None
+    bulk: np.ndarray | None = None
     _rows: np.ndarray = field(init=False, repr=False)  # norms of the rows of D^-1 P D^-1
     _per_unit: np.ndarray = field(init=False, repr=False)  # 1 / units, exact
+    strength: np.ndarray = field(init=False, repr=False)  # upper bounds of || D^-1 |P| D^-1 ||_2
 
     def __post_init__(self) -> None:
         if self.precision_slip is None:
             object.__setattr__(self, "precision_slip", np.zeros(len(self.means)))
-        object.__setattr__(self, "_per_unit", 1 / self.units)
-        balanced = () if self.diagonal else zip(self.precisions, self._per_unit, strict=True)
-        object.__setattr__(self, "_rows", np.array([row_norms(P * np.multiply.outer(u, u)) for P, u in balanced]))
+        if self.diagonal:
+            object.__setattr__(self, "units", np.array([_units(p) for p in self.precisions]))
+        per_unit = 1 / self.units
+        object.__setattr__(self, "_per_unit", per_unit)
+        if self.diagonal:
+            rows, norms = [], (self.precisions * per_unit**2).max(axis=1)
+        else:
+            balanced = [P * np.multiply.outer(u, u) for P, u in zip(self.precisions, per_unit, strict=True)]
+            rows, norms = [row_norms(P) for P in balanced], np.array([spectral(np.abs(P)) for P in balanced])
+        object.__setattr__(self, "_rows", np.array(rows))
+        object.__setattr__(self, "strength", grow(norms))
 
     @classmethod
-    def exact(cls, means, precisions, constants, *, rounding: float = 0.0, constant_error=0.0) -> Quadratic:
+    def exact(
+        cls, means, precisions, constants, *, rounding: float = 0.0, constant_error=0.0, growth=None, bulk=None
+    ) -> Quadratic:
         """A quadratic rule that *is* these numbers, or a product that float64 has rounded to them.
 
         Parameters
@@ -190,6 +216,9 @@ class Quadratic:
             errs by at most gamma |A| |A'|, which is of this form (Cauchy and Schwarz).
         constant_error : float or array-like of shape (n_classes,), default=0
             Upper bound of the distance from the constants to the exact ones.
+        growth, bulk : array-like of shape (n_classes,), optional
+            What a ``predict`` that computes the scores in its own way may lose; see the class. ``growth`` is a function of the
+            units, shape (n_classes, n_features).
 
         Returns
         -------
@@ -209,15 +238,16 @@ class Quadratic:
             raise ValueError("precisions must be symmetric and positive semidefinite.")
         off = np.broadcast_to(np.asarray(constant_error, dtype=float), K)
         zero, relative = np.zeros(K), np.full(K, rounding)
+        units = np.array([_units(p) for p in diagonals])
+        work = (None if growth is None else np.asarray(growth(units), dtype=float), bulk)
         if not full:
             top = P.max(axis=1)
-            return cls(means, P, constants, np.ones((K, d)), relative, grow(rounding * top), off, grow((1 + rounding) * top))
-        units = np.array([_units(p) for p in diagonals])
+            return cls(means, P, constants, units, relative, grow(rounding * top), off, grow((1 + rounding) * top), None, *work)
         # || |E| ||_2 <= g || sqrt(P_kk) ||^2: the trace, balanced or not
         slip = grow(rounding * np.sum(diagonals / units**2, axis=1), 3 * d + 64)
         doubts = grow(rounding * diagonals.sum(axis=1), 3 * d + 64)
         sizes = grow(np.array([spectral(p) for p in P]) + doubts)
-        return cls(means, P, constants, units, zero, doubts, off, sizes, slip)
+        return cls(means, P, constants, units, zero, doubts, off, sizes, slip, *work)
 
     @property
     def n_classes(self) -> int:
@@ -230,6 +260,11 @@ class Quadratic:
     @property
     def diagonal(self) -> bool:
         return self.precisions.ndim == 2
+
+    def some(self, classes: np.ndarray) -> Quadratic:
+        """Of these classes alone."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        return Quadratic(**{name: None if values is None else values[classes] for name, values in kept.items()})
 
     def scores(self, Z: np.ndarray) -> np.ndarray:
         """Scores, shape (n, K), in float64 whatever the type of Z."""
@@ -245,23 +280,55 @@ class Quadratic:
         y = x * self.precisions[k] if self.diagonal else x @ self.precisions[k]
         return self.constants[k] - np.einsum("nd,nd->n", x, y), y, x
 
-    def errors(self, x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Per row, upper bounds of the errors of the score and (l2) of the slope that ``score_and_slope`` returned."""
+    def errors(self, x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Per row, upper bounds of the errors of the score and (l2) of the slope of ``score_and_slope``, and of ||D_k x||."""
         d, rho = self.n_features, self.precision_error[k]
+        scaled = x * self.units[k]
+        lengths = row_norms(scaled)
         if self.diagonal:
             spread = np.einsum("nd,nd->n", np.abs(x), np.abs(y))
             score, slope = (gamma(2 * d + 6) + rho) * spread, (gamma(4) + rho) * row_norms(y)
         else:
             # |x|'|P||x| = |Dx|' |D^-1 P D^-1| |Dx| <= ||Dx|| sum_k |Dx|_k ||row k||, in which no feature has a unit
-            scaled = x * self.units[k]
-            lengths, slopes = row_norms(scaled), row_norms(y * self._per_unit[k])
+            slopes = row_norms(y * self._per_unit[k])
             spread = np.abs(scaled, out=scaled) @ self._rows[k]
             slip = self.precision_slip[k] * lengths
             score = gamma(2 * d + 6) * lengths * spread + (rho * slopes + slip) * lengths
             slope = (gamma(4) + rho) * slopes + gamma(d + 2) * fro(self._rows[k]) * lengths + slip
             slope *= self.units[k].max()
         constant = 2 * UNIT * np.abs(self.constants[k]) + self.constant_error[k]
-        return grow(score + constant, d + 8), grow(slope, d + 8)
+        return grow(score + constant, d + 8), grow(slope, d + 8), lengths
+
+    def predicted(self, error: np.ndarray, lengths: np.ndarray, k: int, unit: float) -> np.ndarray:
+        """Per row, an upper bound of the error of the score that ``predict`` computes, from what :meth:`errors` returned."""
+        if self.growth is None or self.bulk is None:
+            return error
+        d = self.n_features
+        own = gamma(2 * d + 16, unit) * self.growth[k] * lengths**2 + gamma(d + 16, unit) * self.bulk[k]
+        return grow(error + own)
+
+    def rounding(self, unit: float) -> np.ndarray:
+        """kappa of shape (K,): u away from x, what ``predict`` loses grows by ``kappa (2 ||D_k x|| + ||D_k u||) ||D_k u||``."""
+        growth = self.strength if self.growth is None else self.growth
+        lost = gamma(2 * self.n_features + 16, unit) * growth
+        return grow(lost + self.precision_error * self.strength + self.precision_slip)
+
+    def winners(self, Z: np.ndarray) -> np.ndarray:
+        """The class of the largest score, also where scores overflow: points and means divided by a power of 2 decide there."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = self.scores(Z)
+        winner = scores.argmax(axis=1)
+        far = np.flatnonzero(~(scores.max(axis=1) > -np.inf))  # NaN, or nothing but -inf
+        if len(far):
+            z = np.asarray(Z[far], dtype=float)
+            reach = np.maximum(np.abs(z).max(axis=1), max(np.abs(self.means).max(), 1.0))[:, None]
+            down = np.exp2(-np.ceil(np.log2(reach)))
+            near = np.empty((len(far), len(self.means)))
+            for k, (P, constant) in enumerate(zip(self.precisions, self.constants, strict=True)):
+                x = z * down - self.means[k] * down
+                near[:, k] = constant * down[:, 0] ** 2 - np.einsum("nd,nd->n", x, x * P if self.diagonal else x @ P)
+            winner[far] = near.argmax(axis=1)
+        return winner
 
 
 @dataclass(frozen=True)
@@ -321,7 +388,7 @@ class NearestEllipsoid:
 
     def _signed(self, Z, k):
         score, y, x = self.quadratic.score_and_slope(Z, k)
-        score_error, slope_error = self.quadratic.errors(x, y, k)
+        score_error, slope_error, _ = self.quadratic.errors(x, y, k)
         beyond = -score - self.bounds[k]
         score_error = score_error + 4 * UNIT * (self.bounds[k] + np.abs(score))
         basis, way_in, way_out = self._axes[k]
@@ -350,8 +417,73 @@ class NearestEllipsoid:
         low, high, _ = self.distances(Z)
         return self.leads(low, high)
 
+    def winners(self, Z: np.ndarray) -> np.ndarray:
+        """The class of the largest score; of equal ones the first."""
+        return self.scores(Z).argmax(axis=1)
+
     def leads(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Scores from what :meth:`distances` returned: the middle of each interval, its finite end where one is not."""
         with np.errstate(invalid="ignore"):
             middle = np.where(np.isinf(low), high, np.where(np.isinf(high), low, (low + high) / 2))
         return np.where(self.alive, -middle, -np.inf)
+
+
+@dataclass(frozen=True)
+class LogSumExp:
+    """Classes of several components: each scores the logarithm of the sum of its components' joint densities (theory 1.6).
+
+    Parameters
+    ----------
+    components : Affine or Quadratic
+        One row per component; log pi_k + log w_c (twice it for ``Quadratic``) is in its intercept or constant, -inf drops it.
+    labels : ndarray of shape (C,)
+        Class code of each component; every code 0..K-1 occurs.
+    """
+
+    components: Affine | Quadratic
+    labels: np.ndarray
+    _order: np.ndarray = field(init=False, repr=False)  # of the components, class by class
+    _starts: np.ndarray = field(init=False, repr=False)  # where each class begins in that order
+
+    def __post_init__(self) -> None:
+        labels = np.asarray(self.labels)
+        order = np.argsort(labels, kind="stable")
+        codes, starts = np.unique(labels[order], return_index=True)
+        if labels.shape != (self.components.n_classes,) or not np.array_equal(codes, np.arange(len(codes))):
+            raise ValueError(
+                f"labels must give each of the {self.components.n_classes} components a class code, and every class of 0..K-1 "
+                f"a component, got {self.labels!r}."
+            )
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "_order", order)
+        object.__setattr__(self, "_starts", starts)
+
+    @property
+    def n_classes(self) -> int:
+        return len(self._starts)
+
+    @property
+    def n_features(self) -> int:
+        return self.components.n_features
+
+    @property
+    def scale(self) -> int:
+        """Scores are this many times log joint densities: 2 for ``Quadratic``."""
+        return 2 if isinstance(self.components, Quadratic) else 1
+
+    def scores(self, Z: np.ndarray) -> np.ndarray:
+        """Scores, shape (n, K), in float64 and in the units of the components' scores."""
+        out = np.empty((len(Z), self.n_classes))
+        for rows in batches(len(Z), 32 * len(self.labels)):
+            out[rows] = self.gather(self.components.scores(Z[rows]))
+        return out
+
+    def gather(self, scores: np.ndarray) -> np.ndarray:
+        """Scores of the classes, shape (n, K), from those of the components, shape (n, C)."""
+        scores = scores[:, self._order]
+        top = np.maximum.reduceat(scores, self._starts, axis=1)
+        top = np.where(np.isfinite(top), top, 0.0)  # a class without a living component stays at -inf
+        scores -= top[:, self.labels[self._order]]
+        sums = np.add.reduceat(np.exp(scores / self.scale), self._starts, axis=1)
+        with np.errstate(divide="ignore"):
+            return top + self.scale * np.log(sums)

@@ -191,8 +191,13 @@ def oas_intensity(covariance: np.ndarray, n: float) -> float:
     return 1.0 if denominator <= 0 else float(min((alpha + mean**2) / denominator, 1.0))
 
 
-def regularise(covariance: np.ndarray, n: float, fourth: float, shrinkage: Any, reg_covar: float) -> tuple[np.ndarray, float]:
-    """(1 - a) S + a tr(S)/d I, plus ``reg_covar`` tr(S)/d on the diagonal; returns it and the intensity a."""
+def regularise(
+    covariance: np.ndarray, n: float, fourth: float, shrinkage: Any, reg_covar: float, unit: float | None = None
+) -> tuple[np.ndarray, float]:
+    """(1 - a) S + a tr(S)/d I, plus ``reg_covar`` tr(S)/d on the diagonal; returns it and the intensity a.
+
+    Of one component of several, ``unit`` replaces the last tr(S)/d by that of its class, as within EM: its own may be 0.
+    """
     if shrinkage == "auto":
         intensity = ledoit_wolf_intensity(covariance, n, fourth)
     elif shrinkage == "oas":
@@ -201,7 +206,8 @@ def regularise(covariance: np.ndarray, n: float, fourth: float, shrinkage: Any, 
         intensity = float(shrinkage or 0.0)
     level = np.trace(covariance) / len(covariance)
     shrunk = (1 - intensity) * covariance
-    shrunk.flat[:: len(covariance) + 1] += (intensity + reg_covar) * level
+    floor = (intensity + reg_covar) * level if unit is None else intensity * level + reg_covar * unit
+    shrunk.flat[:: len(covariance) + 1] += floor
     return shrunk, intensity
 
 

@@ -18,14 +18,14 @@ ParallelStep        several of these side by side, each on columns of its own
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from skcert.geometry.affine import DUAL_ORDER, dual_norms
-from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, orthogonality_defect, row_norms, shrink
+from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, orthogonality_defect, row_norms, shrink, tiny
 
 
 class Uncertifiable(TypeError):
@@ -109,6 +109,10 @@ class AffineStep:
     support : ndarray of bool or None
         Where the matrix may be other than 0, in its shape: products can cancel in floating point and not in truth. None:
         where it is other than 0.
+    noise : tuple of ndarrays N, of the shape of the matrix, and n, of shape (d_out,), or None
+        What a ``transform`` may lose as it computes, coordinate by coordinate: at most ``N |x - center| + n``, anywhere.
+    work : ndarray or None
+        For a ``transform`` that sums larger numbers than the matrix has: their sizes, in its shape.
     """
 
     center: np.ndarray
@@ -117,6 +121,8 @@ class AffineStep:
     column_error: np.ndarray | float = 0.0
     offset_error: float = 0.0
     support: np.ndarray | None = None
+    noise: tuple[np.ndarray, np.ndarray] | None = None
+    work: np.ndarray | None = None
 
     @classmethod
     def scaling(cls, scale: np.ndarray) -> AffineStep:
@@ -148,6 +154,7 @@ class AffineStep:
             self.matrix.ndim == 1
             and bool((self.matrix == 1).all())
             and not (self.center.any() or self.offset.any() or np.any(self.column_error) or self.offset_error)
+            and self.noise is None
         )
 
     @property
@@ -162,6 +169,22 @@ class AffineStep:
         top = np.abs(self.matrix).max() if self.matrix.ndim == 1 else np.linalg.norm(self.matrix, 2)
         slip = 0.0 if self.matrix.ndim == 1 else gamma(8 * len(self.offset)) * fro(self.matrix)
         return grow(float(top) + slip + self.matrix_error)
+
+    def computed(self, unit: float) -> AffineStep:
+        """The step as a ``transform`` computes it, in whatever order, with this unit of rounding (rounding page).
+
+        Columns that are only picked out are not rounded.
+        """
+        size, diagonal = np.abs(self.matrix), self.matrix.ndim == 1
+        alone = diagonal or bool((np.count_nonzero(size, axis=1) <= 1).all())
+        shifted = self.center.any() or self.offset[size != 0 if diagonal else size.any(axis=1)].any()
+        if alone and not shifted and np.isin(size, (0, 1)).all():  # constants put in take the type of the others
+            return self if unit <= UNIT else replace(self, noise=(np.zeros_like(size), unit * np.abs(self.offset)))
+        share = gamma((1 if diagonal else self.n_inputs) + (8 if self.work is None else 8 + len(self.offset)), unit)
+        size = size if self.work is None else np.maximum(size, self.work)
+        bulk = 2 * _times(size, np.abs(self.center)) + np.abs(self.offset)
+        underflow = (self.n_inputs + 8) * tiny(unit)
+        return replace(self, noise=(grow(share * size), grow(share * bulk, self.n_inputs + 8) + underflow))
 
     def apply(self, X: np.ndarray) -> np.ndarray:
         """Images of the rows of X, float64."""
@@ -179,13 +202,16 @@ class AffineStep:
             units = column_norms(self.matrix)
             balanced = fro(self.matrix / np.where(units > 0, units, 1))
             rounding, wrong = gamma(self.n_inputs + 6) * balanced * row_norms(moved * units), moved @ columns
+        if self.noise is not None:
+            rounding += row_norms(_times(self.noise[0], moved.T).T + self.noise[1])
         return grow(rounding + wrong + gamma(2) * fro(self.offset) + self.offset_error, self.n_inputs + 4)
 
     def stretched(self, scale: np.ndarray) -> AffineStep:
         """The same map of a perturbation ``scale * v``, as a map of v."""
         matrix = self.matrix * scale
-        columns = grow(self.column_error * scale + 2 * UNIT * column_norms(matrix))
-        return AffineStep(self.center, matrix, self.offset, columns, self.offset_error, self.reads & (scale != 0))
+        columns = grow(self.column_error * scale + 2 * UNIT * column_norms(matrix)) * (scale != 0)
+        noise = None if self.noise is None else (grow(self.noise[0] * scale), self.noise[1])
+        return AffineStep(self.center, matrix, self.offset, columns, self.offset_error, self.reads & (scale != 0), noise)
 
     def then(self, outer: AffineStep) -> AffineStep:
         """The composition: this step first, ``outer`` after it."""
@@ -220,7 +246,20 @@ class AffineStep:
         rounding = gamma(len(self.offset) + 6) * fro(bulk + np.abs(outer.offset))
         offset_error = rounding + float(outer_error @ reach) + outer.size * self.offset_error + outer.offset_error
         n = len(self.offset) + 8
-        return AffineStep(self.center, matrix, moved + outer.offset, grow(columns, n), grow(offset_error, n), support)
+        noise = self._noise_before(outer, np.abs(shifted))
+        return AffineStep(self.center, matrix, moved + outer.offset, grow(columns, n), grow(offset_error, n), support, noise)
+
+    def _noise_before(self, outer: AffineStep, shifted: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """What this step and ``outer`` after it lose together."""
+        if self.noise is None and outer.noise is None:
+            return None
+        A, B, n = np.abs(self.matrix), np.abs(outer.matrix), 4 * max(self.n_inputs, outer.n_inputs) + 64
+        lost, constant = (np.zeros_like(A), np.zeros(len(self.offset))) if self.noise is None else self.noise
+        both, constants = _composed(B, lost), _times(B, constant)
+        if outer.noise is not None:
+            both = both + _composed(outer.noise[0], A + lost)
+            constants = constants + _times(outer.noise[0], shifted + constant) + outer.noise[1]
+        return grow(both, n), grow(constants, n)
 
     def stretch(self, p: float, q: float) -> float:
         """Upper bound of ``||A u||_q`` over ``||u||_p = 1``; both in {1, 2, inf}."""
@@ -236,6 +275,8 @@ class AffineStep:
                 spectral = self.size * grow(np.sqrt(d_in if p == np.inf else 1) * np.sqrt(d_out if q == 1 else 1))
                 bounds.append(spectral)
         wrong = _norm(errors, DUAL_ORDER[p]) * (np.sqrt(d_out) if q == 1 else 1.0)
+        if self.noise is not None:
+            wrong += AffineStep(self.center, self.noise[0], self.noise[1]).stretch(p, q)
         return float(grow(min(bounds) + wrong, d_in + d_out + 8))
 
     def agrees(self, before: np.ndarray, after: np.ndarray, *, single: bool = False) -> bool:
@@ -265,6 +306,18 @@ class AffineStep:
         return bool((np.abs(gap) <= slack * room + noise).all())
 
 
+def _times(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """matrix @ vectors, one or a column each; of a diagonal matrix (1-D) as well."""
+    if matrix.ndim == 2:
+        return matrix @ vectors
+    return matrix * vectors if vectors.ndim == 1 else matrix[:, None] * vectors
+
+
+def _composed(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """outer @ inner, each of which may be a diagonal matrix (1-D)."""
+    return outer * inner if inner.ndim == 1 else _times(outer, inner)
+
+
 def _norm(values: np.ndarray, order: float) -> float:
     """A vector norm, rounded up."""
     return float(dual_norms(values[None], DUAL_ORDER[order])[0]) if len(values) else 0.0
@@ -278,9 +331,12 @@ class NormalizeStep:
     ----------
     norm : {1, 2, inf}
         The one divided by. Rows shorter than ten units of rounding, of the type of the data, are left as they are.
+    unit : float
+        Of rounding, in which a ``transform`` divides; 0 for real arithmetic.
     """
 
     norm: float
+    unit: float = 0.0
 
     def lengths(self, X: np.ndarray) -> np.ndarray:
         """Norms of the rows."""
@@ -297,7 +353,9 @@ class NormalizeStep:
         lengths = self.lengths(X)
         slack = (1 + np.sqrt(d)) * x_error + gamma(d + 6) * np.linalg.norm(X, axis=1)
         near = lengths < NEAR_ORIGIN + x_error * np.sqrt(d)  # perhaps not normalised at all: nothing is known
-        return np.where(near, np.inf, grow(slack / np.where(near, 1, lengths), d + 8))
+        # a row of length one in its norm is of length sqrt(d) at most in l2, and so is what dividing may have cost
+        divided = gamma(d + 6, self.unit) * np.sqrt(d)
+        return np.where(near, np.inf, grow(slack / np.where(near, 1, lengths) + divided, d + 8))
 
     def inward(self, radius: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Radius before the step, in its norm, from the radius r after it, at rows of these lengths.

@@ -77,12 +77,12 @@ class Route:
         return cls(n, 0, (AffineStep.scaling(np.ones(n)),), (), (), nothing, nothing, missing, labels)
 
     @classmethod
-    def along(cls, links: tuple[Link, ...], missing: np.ndarray, labels: list[str] | None) -> Route:
-        """All steps of a chain."""
+    def along(cls, links: tuple[Link, ...], missing: np.ndarray, labels: list[str] | None, units=()) -> Route:
+        """All steps of a chain: in real arithmetic, or as each is computed with its unit of rounding."""
         route = cls.start(missing, labels)
         for place, link in enumerate(links):
             for carrier in link.carriers:
-                route = route.then(carrier, link.name, place)
+                route = route.then(carrier, link.name, place, units[place] if units else 0.0)
         return route
 
     @property
@@ -93,19 +93,21 @@ class Route:
 
     # -- putting steps together ------------------------------------------------------------------------------------
 
-    def then(self, carrier: Any, name: str, place: int) -> Route:
-        """The route with one more step."""
+    def then(self, carrier: Any, name: str, place: int, unit: float = 0.0) -> Route:
+        """The route with one more step, computed with this unit of rounding."""
         if isinstance(carrier, AffineStep):
-            return self._affine(carrier, name)
+            return self._affine(_computed(carrier, unit), name)
         if isinstance(carrier, ImputeStep):
-            step = carrier.at(self._width(name))
+            step = _computed(carrier.at(self._width(name)), unit)
             read = np.isin(np.arange(len(carrier.values)), np.append(carrier.kept, carrier.flags))
             watched = self.watched | self._sources(read)
             return replace(self._affine(step), missing=np.zeros(len(step.offset), dtype=bool), watched=watched)
         if isinstance(carrier, EncodeStep):
             return self._encode(carrier, name)
         if isinstance(carrier, ParallelStep):
-            return self._parallel(carrier, name, place)
+            return self._parallel(carrier, name, place, unit)
+        if isinstance(carrier, NormalizeStep):
+            carrier = replace(carrier, unit=unit)
         if not isinstance(carrier, Bend):
             raise TypeError(
                 f"The rule of the step {name!r} returned a {type(carrier).__name__}: expected an AffineStep, a LipschitzStep "
@@ -156,7 +158,7 @@ class Route:
         route = self._extended(n, name)._affine(AffineStep.selection(np.arange(before, before + n), before + n))
         return replace(route, frozen=frozen, missing=np.zeros(n, dtype=bool))
 
-    def _parallel(self, step: ParallelStep, name: str, place: int) -> Route:
+    def _parallel(self, step: ParallelStep, name: str, place: int, unit: float) -> Route:
         missing = self._width(name)
         n, labels = len(missing), self.labels
         parts, columns = [], []
@@ -165,9 +167,10 @@ class Route:
                 at = np.array([labels.index(label) for label in branch.labels], dtype=int)
             else:
                 at = np.arange(n) if branch.columns is None else branch.columns
-            part = Route.along(branch.links, missing[at], None if labels is None else [labels[c] for c in at])
+            names = None if labels is None else [labels[c] for c in at]
+            part = Route.along(branch.links, missing[at], names, [unit] * len(branch.links))
             if branch.weight != 1.0:
-                part = part._affine(AffineStep.scaling(np.full(len(part._width(name)), branch.weight)))
+                part = part._affine(_computed(AffineStep.scaling(np.full(len(part._width(name)), branch.weight)), unit))
             for bend in part.bends:
                 if isinstance(bend, LipschitzStep) or (len(step.branches) > 1 and not isinstance(bend, ClipStep)):
                     culprit = branch.links[part.places[part.bends.index(bend)]].name or branch.name
@@ -263,11 +266,14 @@ class Route:
         """
         points, error, stops = source, None, []
         for bend, piece, place in zip(self.bends, self.pieces, self.places, strict=False):
-            if isinstance(bend, LipschitzStep):
-                points, error = seen[place], None
-                stops.append(Stop(points, np.zeros(len(points))))
-                continue
             before = np.zeros(len(points)) if error is None else error
+            if isinstance(bend, LipschitzStep):
+                # it was given what the steps before it computed, here and elsewhere in the ball: twice their error
+                if piece is not None and not piece.is_identity:
+                    before = grow(piece.error(points) + piece.size * before)
+                points, error = seen[place], grow(2 * bend.constant * before)
+                stops.append(Stop(points, error))
+                continue
             if piece is not None:
                 before = grow(piece.error(points) + piece.size * before)
                 points = piece.apply(points)
@@ -392,6 +398,10 @@ EFFECTS: dict[type, str] = {
 }
 
 
+def _computed(step: AffineStep, unit: float) -> AffineStep:
+    return step.computed(unit) if unit else step
+
+
 # -- blocks ------------------------------------------------------------------------------------------------------------
 
 
@@ -406,7 +416,10 @@ def _side_by_side(clips) -> ClipStep:
 
 def _dense(piece: AffineStep) -> AffineStep:
     """A piece with a matrix in two dimensions."""
-    return piece if piece.matrix.ndim == 2 else replace(piece, matrix=np.diag(piece.matrix), support=np.diag(piece.reads))
+    if piece.matrix.ndim == 2:
+        return piece
+    noise = None if piece.noise is None else (np.diag(piece.noise[0]), piece.noise[1])
+    return replace(piece, matrix=np.diag(piece.matrix), support=np.diag(piece.reads), noise=noise)
 
 
 def _blocks(parts) -> AffineStep:
@@ -414,18 +427,29 @@ def _blocks(parts) -> AffineStep:
     center, offset = np.concatenate([p.center for p in parts]), np.concatenate([p.offset for p in parts])
     errors = np.concatenate([np.broadcast_to(p.column_error, (p.n_inputs,)) for p in parts])
     offset_error = float(grow(sum(p.offset_error for p in parts)))
+    noise = None
     if all(p.matrix.ndim == 1 for p in parts):
         matrix, support = np.concatenate([p.matrix for p in parts]), np.concatenate([p.reads for p in parts])
+        if any(p.noise for p in parts):
+            noise = np.concatenate([_noise(p)[0] for p in parts]), np.concatenate([_noise(p)[1] for p in parts])
     else:
         dense = [_dense(p) for p in parts]
         matrix, support = block_diag(*(p.matrix for p in dense)), block_diag(*(p.reads for p in dense))
-    return AffineStep(center, matrix, offset, errors, offset_error, support)
+        if any(p.noise for p in dense):
+            noise = block_diag(*(_noise(p)[0] for p in dense)), np.concatenate([_noise(p)[1] for p in dense])
+    return AffineStep(center, matrix, offset, errors, offset_error, support, noise)
+
+
+def _noise(piece: AffineStep) -> tuple[np.ndarray, np.ndarray]:
+    """What it loses as it computes, zeros where that is nothing."""
+    return (np.zeros(piece.matrix.shape), np.zeros(len(piece.offset))) if piece.noise is None else piece.noise
 
 
 def _beside(parts, columns, n: int, constants: int) -> AffineStep:
     """First pieces of parts that read columns of the same n features, and constants of their own after these."""
     center, taken = np.zeros(n + constants), np.zeros(n + constants, dtype=bool)
     rows, reads, offsets, errors, offset_error, first = [], [], [], np.zeros(n + constants), 0.0, n
+    lost, lost_offsets = [], []
     for part, at in zip(parts, columns, strict=True):
         inputs = np.append(at, np.arange(first, first + part.n_constants))
         first += part.n_constants
@@ -444,6 +468,11 @@ def _beside(parts, columns, n: int, constants: int) -> AffineStep:
         np.add.at(block.T, inputs, piece.matrix.T)  # a column may be read twice
         np.add.at(errors, inputs, np.broadcast_to(piece.column_error, len(inputs)))
         rows.append(block)
+        noise, constant = _noise(piece)
+        widened = np.zeros(block.shape)
+        np.add.at(widened.T, inputs, noise.T)
+        lost.append(widened)
+        lost_offsets.append(constant + noise @ np.abs(moved))
         read = np.zeros(block.shape, dtype=bool)
         np.logical_or.at(read.T, inputs, piece.reads.T)
         reads.append(read)
@@ -452,7 +481,11 @@ def _beside(parts, columns, n: int, constants: int) -> AffineStep:
     size = len(parts) + 4
     offset = np.concatenate([np.zeros(0), *offsets])
     support = np.vstack([np.zeros((0, n + constants), dtype=bool), *reads])
-    return AffineStep(center, matrix, offset, grow(errors, size), float(grow(offset_error, size)), support)
+    noise = None
+    if any(part.pieces[0].noise for part in parts):
+        noise = np.vstack([np.zeros((0, n + constants)), *lost]), np.concatenate([np.zeros(0), *lost_offsets])
+        noise = grow(noise[0], size), grow(noise[1], n + 64)
+    return AffineStep(center, matrix, offset, grow(errors, size), float(grow(offset_error, size)), support, noise)
 
 
 # -- balls -------------------------------------------------------------------------------------------------------------
@@ -461,9 +494,10 @@ def _beside(parts, columns, n: int, constants: int) -> AffineStep:
 def _reach(step: AffineStep, norm: float) -> np.ndarray:
     """Upper bounds of how far each output moves in a unit ball."""
     errors = np.broadcast_to(step.column_error, (step.n_inputs,))
+    lost = _noise(step)[0]
     if step.matrix.ndim == 1:
-        return grow(np.abs(step.matrix) + errors)
-    return grow(dual_norms(step.matrix, norm) + dual_norms(errors[None], norm)[0])
+        return grow(np.abs(step.matrix) + errors + lost)
+    return grow(dual_norms(step.matrix, norm) + dual_norms(errors[None], norm)[0] + dual_norms(lost, norm))
 
 
 def _in_units(step: AffineStep, units: np.ndarray) -> AffineStep:
@@ -471,7 +505,10 @@ def _in_units(step: AffineStep, units: np.ndarray) -> AffineStep:
     inverse = np.where(units > 0, 1 / np.where(units > 0, units, 1), 0.0)
     matrix = step.matrix * inverse if step.matrix.ndim == 1 else step.matrix * inverse[:, None]
     errors = step.column_error * (inverse if step.matrix.ndim == 1 else inverse.max(initial=0))
-    return replace(step, matrix=matrix, column_error=grow(errors + 4 * UNIT * column_norms(matrix)))
+    noise = None
+    if step.noise is not None:
+        noise = grow(step.noise[0] * (inverse if step.matrix.ndim == 1 else inverse[:, None])), step.noise[1] * inverse
+    return replace(step, matrix=matrix, column_error=grow(errors + 4 * UNIT * column_norms(matrix)), noise=noise)
 
 
 def _below(lengths: np.ndarray, d: int, error: np.ndarray) -> np.ndarray:

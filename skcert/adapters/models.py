@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from skcert._gmm import CertifiedGMMClassifier
 from skcert.adapters import Discriminant, Uncertifiable, _find, register_discriminant
 from skcert.discriminants import Affine, Quadratic
 from skcert.estimation import SQUARE_LIMIT
-from skcert.geometry.rounding import UNIT, fro, gamma, grow, product, row_norms
+from skcert.geometry.rounding import SINGLE, UNIT, fro, gamma, grow, product, row_norms, spectral
 
 
 def gaussian_mixture(model: CertifiedGMMClassifier) -> Discriminant:
@@ -85,6 +86,17 @@ _LINEAR: dict[type, Any] = {
     )
     if type_ is not None
 }
+
+
+def unit_of_scores(model: Any, unit: float) -> float:
+    """The unit of rounding in which ``predict`` computes on latents of this one: arrays of two types make the wider one.
+
+    Ours is float64 on every input; of models that keep other things than arrays of coefficients the narrower type is assumed.
+    """
+    if isinstance(model, CertifiedGMMClassifier | Head):
+        return UNIT
+    kept = [getattr(model, name) for name in ("coef_", "theta_", "means_") if hasattr(model, name)]
+    return UNIT if kept and all(np.asarray(values).dtype == np.float64 for values in kept) else unit
 
 
 def compares_own_scores(model: Any) -> bool:
@@ -195,18 +207,20 @@ def nearest_centroid(model: NearestCentroid) -> Affine:
         )
     priors = model.class_prior_
     if np.isclose(priors, 1 / K).all():
-        return Affine.of_shared_covariance(centroids, None, np.zeros(K), centroids.mean(axis=0))
+        rule = Affine.of_shared_covariance(centroids, None, np.zeros(K), centroids.mean(axis=0))
+        return replace(rule, squared=(np.ones(centroids.shape[1]), row_norms(centroids).max()))
     deviation = np.asarray(model.within_class_std_dev_, dtype=float)
     scale = np.where(deviation != 0, deviation, 1.0)  # a feature without deviation is not scaled
     log_priors, coef = _log_priors(model, priors), centroids / scale**2
     half = 0.5 * np.square(centroids / scale).sum(axis=1)
     finite = np.where(np.isfinite(log_priors), np.abs(log_priors), 0.0)
-    return Affine.exact(
+    rule = Affine.exact(
         coef,
         log_priors - half,
         coef_error=grow(gamma(3) * row_norms(coef)),
         intercept_error=grow(gamma(coef.shape[1] + 8) * (half + finite)),
     )
+    return replace(rule, squared=(1 / scale, row_norms(centroids / scale).max()))
 
 
 # -- quadratic scores ------------------------------------------------------------------------------------------------
@@ -217,33 +231,50 @@ def quadratic_discriminant_analysis(model: QuadraticDiscriminantAnalysis) -> Qua
 
     R may have fewer columns than there are features: then the precision R S^-1 R' is singular.
     """
-    constants, error = _constants(
+    constants, error, bulk = _constants(
         model, model.priors_, model.scalings_, "Raise reg_param (with solver='eigen': shrinkage) and fit it again."
     )
-    precisions, lost = [], 0.0
+    precisions, roots, lost = [], [], 0.0
     for R, S in zip(model.rotations_, model.scalings_, strict=True):
-        root = np.asarray(R, dtype=float) / np.sqrt(np.asarray(S, dtype=float))
-        P, rounding = product(root, root.T)
+        roots.append(np.asarray(R, dtype=float) / np.sqrt(np.asarray(S, dtype=float)))
+        P, rounding = product(roots[-1], roots[-1].T)
         precisions.append((P + P.T) / 2)
         lost = max(lost, rounding + 8 * UNIT)
-    return Quadratic.exact(model.means_, precisions, constants, rounding=lost, constant_error=error)
+
+    def growth(units: np.ndarray) -> list[float]:
+        # predict sums the squares of A'x, A = R S^-1/2, each of which errs by gamma |A|'|x|
+        sizes = [spectral(np.abs(root) / unit[:, None]) for root, unit in zip(roots, units, strict=True)]
+        lengths = [spectral((root / unit[:, None]).T @ (root / unit[:, None])) for root, unit in zip(roots, units, strict=True)]
+        second = gamma(len(units[0]) + 8, SINGLE)
+        return [grow(np.sqrt(p) * q + p + second * q**2, 64) for p, q in zip(lengths, sizes, strict=True)]
+
+    return Quadratic.exact(model.means_, precisions, constants, rounding=lost, constant_error=error, growth=growth, bulk=bulk)
 
 
 def gaussian_naive_bayes(model: GaussianNB) -> Quadratic:
     """``-sum (x - theta)^2 / var - sum log var + 2 log prior``: twice the joint log likelihood, less what all classes share."""
     remedy = "Drop the features that are constant within a class, or raise var_smoothing, and fit it again."
-    constants, error = _constants(model, model.class_prior_, model.var_, remedy)
+    constants, error, bulk = _constants(model, model.class_prior_, model.var_, remedy)
     precisions = 1 / np.asarray(model.var_, dtype=float)
-    return Quadratic.exact(model.theta_, precisions, constants, rounding=2 * UNIT, constant_error=error)
+    return Quadratic.exact(
+        model.theta_,
+        precisions,
+        constants,
+        rounding=2 * UNIT,
+        constant_error=error,
+        growth=lambda units: grow((precisions / units**2).max(axis=1)),
+        bulk=grow(bulk + np.log(2 * np.pi) * precisions.shape[1]),
+    )
 
 
-def _constants(model: Any, priors, variances, remedy: str) -> tuple[np.ndarray, np.ndarray]:
-    """``2 log prior - sum log variance`` of every class and what rounding may have cost; refuses variances without logarithm.
+def _constants(model: Any, priors, variances, remedy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``2 log prior - sum log variance`` of every class, what rounding may have cost, and the sum of the absolute values.
 
-    That includes those of a class with prior 0: -inf + inf is NaN, which ``predict`` takes for the largest score.
+    Refuses variances without logarithm, those of a class with prior 0 included: -inf + inf is NaN, which ``predict`` takes for
+    the largest score.
     """
     log_priors = _log_priors(model, priors)
-    total, error = np.zeros(len(log_priors)), np.zeros(len(log_priors))
+    total, bulk = np.zeros(len(log_priors)), np.zeros(len(log_priors))
     for k, variance in enumerate(variances):
         variance = np.asarray(variance, dtype=float)
         bad = variance[~((variance > 1 / SQUARE_LIMIT) & (variance < SQUARE_LIMIT))]
@@ -253,9 +284,10 @@ def _constants(model: Any, priors, variances, remedy: str) -> tuple[np.ndarray, 
                 f"between {1 / SQUARE_LIMIT:g} and {SQUARE_LIMIT:g}. {remedy}"
             )
         logs = np.log(variance)
-        total[k], error[k] = logs.sum(), (gamma(len(logs) + 2) + 8 * UNIT) * np.abs(logs).sum()
-    finite = np.where(np.isfinite(log_priors), np.abs(log_priors), 0.0)
-    return 2 * log_priors - total, grow(error + 16 * UNIT * (finite + np.abs(total)))
+        total[k], bulk[k] = logs.sum(), np.abs(logs).sum()
+    error = (gamma(max(len(np.ravel(v)) for v in variances) + 2) + 8 * UNIT) * bulk
+    bulk = bulk + 2 * np.where(np.isfinite(log_priors), np.abs(log_priors), 0.0)
+    return 2 * log_priors - total, grow(error + 16 * UNIT * (bulk + np.abs(total))), grow(bulk, 1024)
 
 
 def _log_priors(model: Any, priors) -> np.ndarray:

@@ -121,15 +121,12 @@ def factor_analysis(step: FactorAnalysis) -> AffineStep:
             f"its smallest noise_variance_, {noise.min():.3g}, is too small for float64 beside its components_. Keep fewer "
             "components, or drop features that others determine."
         )
-    matrix = B @ V
-    # gamma: the product, and the division by the noise variance, which M^-1 carries on
-    rounding = (1 + drift) * gamma(k + 4) * column_norms(np.abs(B) @ np.abs(V))
-    return AffineStep(
-        np.asarray(step.mean_, dtype=float),
-        matrix,
-        np.zeros(k),
-        column_error=grow(drift * column_norms(matrix) + rounding),
-    )
+    matrix, work = B @ V, np.abs(B) @ np.abs(V)
+    # gamma: the product, and the division by the noise variance, which M^-1 carries on. Three times the drift: their inverse
+    # and ours may differ, each by as much as this one may be off
+    rounding = (1 + drift) * gamma(k + 4) * column_norms(work)
+    columns = grow(3 * drift * column_norms(matrix) + rounding)
+    return AffineStep(np.asarray(step.mean_, dtype=float), matrix, np.zeros(k), column_error=columns, work=work)
 
 
 def selector(step: SelectorMixin) -> AffineStep:

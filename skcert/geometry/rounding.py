@@ -14,12 +14,24 @@ from __future__ import annotations
 import numpy as np
 
 UNIT = 2.0**-53
+#: the same for float32
+SINGLE = 2.0**-24
 TINY = float(np.finfo(float).tiny)
 
 
-def gamma(n: int) -> float:
-    """Relative error bound of ``n`` chained float64 operations, itself rounded up."""
-    return n * UNIT / (1 - n * UNIT) * (1 + 4 * UNIT)
+def gamma(n: int, unit: float = UNIT) -> float:
+    """Relative error bound of ``n`` chained operations, float64 or of another unit of rounding, itself rounded up."""
+    return n * unit / (1 - n * unit) * (1 + 4 * UNIT) if n * unit < 1 else np.inf
+
+
+def tiny(unit: float) -> float:
+    """What an operation may lose by underflow: the smallest normal number of the type with this unit of rounding."""
+    return TINY if unit <= UNIT else float(np.finfo(np.float32).tiny)
+
+
+def largest(unit: float) -> float:
+    """Up to where no sum overflows, in the type with this unit of rounding."""
+    return float(np.finfo(float if unit <= UNIT else np.float32).max) / 64
 
 
 def shrink(value, steps: int = 8):

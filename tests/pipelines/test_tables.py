@@ -100,7 +100,7 @@ def test_single_precision_frames_get_single_precision_attacks_that_work():
     pipe = make_pipeline(StandardScaler(), logistic()).fit(frame, Y)
     found = certify(pipe, frame, return_attack=True)
     assert (found.attack.dtypes == np.float32).all() and (pipe.predict(found.attack) != found.prediction).all()
-    assert (found.attack_radius <= found.radius * (1 + 1e-3)).all()
+    assert (found.attack_radius <= found.radius + 1e-4).all()  # what rounding in float32 may cost
 
 
 # -- gaps ----------------------------------------------------------------------------------------------------------------

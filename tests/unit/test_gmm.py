@@ -190,8 +190,6 @@ GOOD_X, GOOD_Y = np.random.default_rng(0).standard_normal((20, 3)), np.arange(20
     "parameters, message",
     [
         (dict(covariance_type="banana"), "covariance_type must be one of"),
-        (dict(n_components=2), "n_components=2 is not available"),
-        (dict(n_components="bic"), "is not available"),
         (dict(shrinkage=1.5), r"float in \[0, 1\]"),
         (dict(shrinkage="lw"), "shrinkage must be"),
         (dict(shrinkage=True), "shrinkage must be"),
