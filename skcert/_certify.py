@@ -18,10 +18,18 @@ from skcert._points import Points, dense, floats, numbers, source_of, transforme
 from skcert.adapters import Uncertifiable, discriminant_of
 from skcert.adapters.composites import is_nothing, link, unrolled
 from skcert.adapters.models import compares_own_scores, unit_of_scores
-from skcert.boundaries import PAIR_BUDGET, AffineBoundary, EllipsoidBoundary, Nearest, QuadraticBoundary
-from skcert.discriminants import Affine, NearestEllipsoid, Quadratic, batches
+from skcert.boundaries import (
+    PAIR_BUDGET,
+    AffineBoundary,
+    EllipsoidBoundary,
+    LinearMixtureBoundary,
+    Nearest,
+    QuadraticBoundary,
+    QuadraticMixtureBoundary,
+)
+from skcert.discriminants import Affine, LogSumExp, NearestEllipsoid, Quadratic, batches
 from skcert.geometry.rounding import SINGLE, UNIT, grow
-from skcert.perturbations import SCALE_LIMIT, AffineStep, Link, LipschitzStep, NormalizeStep, check_norm
+from skcert.perturbations import SCALE_LIMIT, AffineStep, Link, LipschitzStep, check_norm
 from skcert.routes import Route, constants, imputes
 
 #: spaces, norms and feature scales whose boundaries a Certifier keeps, the oldest making room
@@ -293,6 +301,8 @@ class Certifier:
                     'decision="nearest-ellipsoid" has one certificate, half the lead in distance: use method="auto", '
                     f"got {method!r}."
                 )
+        elif isinstance(self._discriminant, LogSumExp) and method == "paper":
+            raise ValueError('method="paper" is for one component per class: use method="exact" or "pairwise".')
         elif norm != 2 and method == "paper":
             raise ValueError(f'method="paper" is an l2 formula: use norm=2 or method="exact", got norm={norm!r}.')
 
@@ -372,23 +382,21 @@ class Certifier:
         whole = np.append(moving, np.zeros(route.n_constants))
         last, stretched, factors = route.narrow(norm, None if (whole == 1).all() else whole)
         d = self._discriminant
-        if last != 2 and not isinstance(d, Affine):
-            if any(isinstance(bend, NormalizeStep) for bend in route.bends):
-                raise ValueError(
-                    f"A Normalizer is bounded in its own norm, l{last:g}, which needs linear boundaries; with one covariance "
-                    "per class only l2 is available. Use Normalizer(norm='l2'), a linear classifier, or the space after it."
-                )
+        if last != 2 and isinstance(d, NearestEllipsoid):
             raise ValueError(
-                f"norm={last!r} needs linear boundaries (covariance_type='tied', LogisticRegression, NearestCentroid ...); "
-                "with one covariance per class only norm=2 is available."
+                f'decision="nearest-ellipsoid" is certified in l2, got norm={last!r}: use norm=2, or decision="bayes".'
             )
+        where = (route.fold, stretched)
         boundary: AffineBoundary | QuadraticBoundary | EllipsoidBoundary
         if isinstance(d, Affine):
-            boundary = AffineBoundary(d, route.fold, stretched, last, units[-1])
+            boundary = AffineBoundary(d, *where, last, units[-1])
         elif isinstance(d, Quadratic):
-            boundary = QuadraticBoundary(d, route.fold, stretched, units[-1])
+            boundary = QuadraticBoundary(d, *where, last, units[-1])
+        elif isinstance(d, LogSumExp):
+            kind_of = LinearMixtureBoundary if isinstance(d.components, Affine) else QuadraticMixtureBoundary
+            boundary = kind_of(d, *where, last, units[-1])
         else:
-            boundary = EllipsoidBoundary(d, route.fold, stretched)
+            boundary = EllipsoidBoundary(d, *where)
         folded = Route.along(links, missing, names).pieces[-1]
         self._passages[kind] = _Passage(route, folded, boundary, factors, moving, stretched)
         return self._passages[kind]
@@ -420,7 +428,8 @@ class Certifier:
                 at = batch if len(groups) == 1 else group[batch]
                 source = source_of(points.values[at], [part[at] for part in fixed])
                 out.put(at, self._part(passage, links, outputs, at, source, latents, method, attack))
-        exact = not whole.bends and (isinstance(self._discriminant, Affine) and method != "paper" or method == "exact")
+        exact = not whole.bends and method != "paper" and (method == "exact" or isinstance(self._discriminant, Affine))
+        exact = exact and getattr(passage.boundary, "exact", True)
         return out, method, exact
 
     def _units(self, links, outputs) -> tuple[float, ...]:

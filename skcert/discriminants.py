@@ -162,7 +162,7 @@ class Quadratic:
         Upper bounds of a further ``||D_k^-1 E_k D_k^-1||_2`` in S_k^-1 - P_k, for an error that does not shrink with P_k x
         (P_k may be singular); full precisions only.
     growth : ndarray of shape (K,), optional
-        For a ``predict`` that computes these scores in another way: they err by ``gamma(2d + 16) growth_k ||D_k x||^2`` at most,
+        For a ``predict`` that computes these scores in another way: they err by at most ``gamma(2d + 16) growth_k ||D_k x||^2``,
         in its unit of rounding, and by what its constants lost.
     bulk : ndarray of shape (K,), optional
         Sizes of the numbers that such a ``predict`` sums up to the constants.
@@ -487,3 +487,13 @@ class LogSumExp:
         sums = np.add.reduceat(np.exp(scores / self.scale), self._starts, axis=1)
         with np.errstate(divide="ignore"):
             return top + self.scale * np.log(sums)
+
+    def winners(self, Z: np.ndarray) -> np.ndarray:
+        """The class of the largest score, also where scores overflow: there the largest component decides."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = self.scores(Z)
+        winner = scores.argmax(axis=1)
+        far = np.flatnonzero(~np.isfinite(scores.max(axis=1)))
+        if len(far):
+            winner[far] = self.labels[self.components.winners(Z[far])]
+        return winner

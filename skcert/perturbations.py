@@ -510,6 +510,15 @@ class Pullback:
         residue = fro(matrix.T - q @ r) + (orthogonality_defect(q) + gamma(len(r) + 2) * fro(q)) * fro(r)
         return cls(r.T, q, grow(step.matrix_error + residue), step.size)
 
+    @classmethod
+    def straight(cls, step: AffineStep) -> Pullback:
+        """The same for the other norms, in the coordinates of the inputs that move: C = A, but for signs if diagonal."""
+        if step.matrix.ndim == 1 and step.matrix.all():
+            return cls.of(step)
+        matrix = np.diag(step.matrix) if step.matrix.ndim == 1 else step.matrix
+        moving = matrix.any(axis=0)
+        return cls(matrix[:, moving], np.eye(step.n_inputs)[:, moving], step.matrix_error, step.size)
+
     def slopes(self, g: np.ndarray) -> np.ndarray:
         """C'g for every row g."""
         return g * self.factor if self.factor.ndim == 1 else g @ self.factor

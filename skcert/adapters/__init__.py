@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 from skcert._affine import Affine as Head
-from skcert.discriminants import Affine, NearestEllipsoid, Quadratic
+from skcert.discriminants import Affine, LogSumExp, NearestEllipsoid, Quadratic
 from skcert.perturbations import Carrier, Uncertifiable
 
 __all__ = ["Uncertifiable", "discriminant_of", "perturbation_of", "register_discriminant", "register_perturbation"]
 
-Discriminant = Affine | Quadratic | NearestEllipsoid
+Discriminant = Affine | Quadratic | NearestEllipsoid | LogSumExp
 
 
 _STEPS: dict[type, Callable[[Any], Carrier | tuple[Carrier, ...]]] = {}
