@@ -1,6 +1,6 @@
 """skcert: certified robustness of Gaussian-mixture classifiers, and of the scikit-learn pipelines around them."""
 
-from skcert import datasets, metrics, plotting
+from skcert import datasets, metrics, plotting, testing
 from skcert._affine import Affine
 from skcert._certificate import Certificate
 from skcert._certify import Certifier, certify
@@ -29,5 +29,6 @@ __all__ = [
     "plotting",
     "register_discriminant",
     "register_perturbation",
+    "testing",
 ]
 __version__ = "0.1.0"

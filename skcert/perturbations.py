@@ -529,6 +529,12 @@ class Pullback:
             return W * self.factor**2 if W.ndim == 1 else self.factor[:, None] * W * self.factor
         return self.factor.T @ (W[:, None] * self.factor if W.ndim == 1 else W @ self.factor)
 
+    def solve(self, moves: np.ndarray) -> np.ndarray:
+        """For every row of moves in the latents, coordinates y that come closest to it: C y is near the move."""
+        if self.factor.ndim == 1:
+            return np.where(self.factor > 0, moves / np.where(self.factor > 0, self.factor, 1), 0.0)
+        return moves @ np.linalg.pinv(self.factor).T
+
     def lift(self, y: np.ndarray) -> np.ndarray:
         """Q y for every row y: the shortest input perturbation with these coordinates."""
         return y * self.basis if self.basis.ndim == 1 else y @ self.basis.T

@@ -191,7 +191,11 @@ class LinearMixtureBoundary(_Mixture, AffineBoundary):
             lost = spent[at] + 4 * self._slope_error * reach + gamma(u.shape[1] + 16) * np.abs(lead[0])
             return lead[0] - lead[1] + lost, shares[0] - shares[1]
 
-        length, points = _descend(winner, rival, moved, self.norm, slopes.shape[1])
+        def starts(at, i, j):
+            own = _weights(scores[at][:, self.members[i]], scale) @ slopes[self.members[i]]
+            return [-affine.steepest(slopes[c] - own, self.norm) for c in self.members[j]]
+
+        length, points = _descend(winner, rival, moved, starts, self.norm, slopes.shape[1])
         out.attack_radius[rows] = np.maximum(length, out.radius[rows])
         if out.attack is not None:
             out.attack[rows] = points
@@ -249,6 +253,7 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
             winner[far] = self.mixture.winners(Z[far])
         wide = np.sqrt(self._rank) if self.norm == np.inf else 1.0
         moves = self.pullback is None or bool(self.pullback.factor.any())
+        touched = np.zeros((len(Z), self._rank))  # where the quadric met last was, against the rival visited last
 
         def reference(at, i, theta):
             own = self.members[i]
@@ -286,16 +291,22 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
         def radius_of(at, i, j, known):
             """The best over references, by the exact distance to every quadric."""
             own, best = self.members[i], known.copy()
-            if method != "exact" or self.norm != 2:
+            if method != "exact":
                 return best
             theta = _weights(scores[at][:, own], scale)
+            inside = 1 / np.sqrt(self._rank) if self.norm == np.inf else 1.0  # of the l2 ball in that of the norm
+            if self.norm != 2:
+                for rows, sole in self._by_reference(_settled(theta, False)):
+                    side = reference(at[rows], i, np.eye(len(own))[[sole] * len(rows)])
+                    best[rows] = np.maximum(best[rows], self._other_norm(at[rows], i, j, side, sole, rival, known[rows]))
             for _ in range(REFERENCES if len(own) > 1 else 1):
                 theta = _settled(theta, self._rank <= OWN_BASES)
                 u = np.zeros((len(at), self._rank))
                 for rows, sole in self._by_reference(theta):
                     side = reference(at[rows], i, theta[rows])
                     found, u[rows] = self._exactly(at[rows], i, j, side, sole, rival, known[rows])
-                    best[rows] = np.maximum(best[rows], found)
+                    best[rows] = np.maximum(best[rows], shrink(found * inside))
+                touched[at] = u
                 if len(own) > 1:
                     y = Z[at] + (u if self.pullback is None else _moved(self.pullback, u))
                     there = np.stack([self.discriminant.score_and_slope(y, e)[0] for e in own], axis=1)
@@ -325,7 +336,12 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
                     lost = lost + 2 * score_error + reach * doubt
             return lead[0] - lead[1] + grow(lost + self.slack), slopes[0] - slopes[1]
 
-        length, points = _descend(winner, runner_up, moved, self.norm, terms.slopes[0].shape[1])
+        def starts(at, i, j):
+            towards = [self.discriminant.means[c] - Z[at] for c in self.members[j]]
+            towards = towards if self.pullback is None else [self.pullback.solve(move) for move in towards]
+            return towards + [touched[at]]
+
+        length, points = _descend(winner, runner_up, moved, starts, self.norm, self._rank)
         out.attack_radius[rows] = np.maximum(length, out.radius[rows])
         if out.attack is not None:
             out.attack[rows] = points if self.pullback is None else self.pullback.lift(points)
@@ -353,6 +369,27 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
             rows = np.flatnonzero(nearest == c)
             u[rows] = back(part.some(rows).worst(s[rows]), rows)
         return radius, np.nan_to_num(u)
+
+    def _other_norm(self, at, i, j, side, sole, rival, known):
+        """Radius against class j in l1 or linf, from every quadric by itself: nu is what slopes and eigenvalues make of it."""
+        e, wide = int(self.members[i][sole]), np.sqrt(self._rank) if self.norm == np.inf else 1.0
+        reach = np.where(np.isfinite(known), known, 0.0)
+        parts = [(int(c), self._pair(min(e, c), max(e, c)), *rival(at, i, c, side)) for c in self.members[j]]
+        left = []
+        for c, pair, margin, g, error in parts:
+            values = pair.basis.values if e < c else -pair.basis.values[::-1]
+            bend = self._along_ball(np.array([values[0] - pair.slip]), np.array([np.inf]))[0]
+            steep = affine.dual_norms(g, self.norm) + wide * error
+            left.append(margin - 2 * steep * reach + np.minimum(bend, 0) * reach**2)
+        nu = _weights(-np.stack(left, axis=1), self.mixture.scale)
+        with np.errstate(divide="ignore"):
+            logs = self.mixture.scale * np.log(nu) - 16 * len(parts) * UNIT * (1 + np.abs(np.stack(left, axis=1)))
+        logs = np.nan_to_num(logs, nan=-np.inf, neginf=-np.inf)
+        found = [
+            self._elsewhere(margin + logs[:, k] if len(parts) > 1 else margin, g, error, e, c, pair).radius
+            for k, (c, pair, margin, g, error) in enumerate(parts)
+        ]
+        return np.min(found, axis=0)
 
     def _turned(self, g, i, c, theta, sole):
         """Slopes and eigenvalues, lowered by their errors, in coordinates in which P_c - sum theta_e P_e is diagonal."""
@@ -406,11 +443,11 @@ def _moved(pullback, u: np.ndarray) -> np.ndarray:
     return u * pullback.factor if pullback.factor.ndim == 1 else u @ pullback.factor.T
 
 
-def _descend(winner, rival, moved, norm: float, d: int) -> tuple[np.ndarray, np.ndarray]:
+def _descend(winner, rival, moved, starts, norm: float, d: int) -> tuple[np.ndarray, np.ndarray]:
     """Attacks on log-sum-exps: cross the boundary, go straight to the plane that touches it there, and cross again.
 
-    ``moved(rows, i, j, u)`` returns an upper bound of the lead at u and its gradient. Lengths and points, infinite and NaN where
-    no crossing was found.
+    ``moved(rows, i, j, u)`` returns an upper bound of the lead at u and its gradient, ``starts(rows, i, j)`` directions to try
+    first beside the steepest one. Lengths and points, infinite and NaN where no crossing was found.
     """
     lengths, points = np.full(len(winner), np.inf), np.full((len(winner), d), np.nan)
     for i, j in np.unique(np.stack([winner, rival], axis=1), axis=0):
@@ -422,6 +459,15 @@ def _descend(winner, rival, moved, norm: float, d: int) -> tuple[np.ndarray, np.
             direction = affine.steepest(gradient, norm)
             reach = lead / np.maximum(affine.dual_norms(gradient, norm), 1e-300)
             best, found = np.full(len(rows), np.inf), np.full((len(rows), d), np.nan)
+            shortest = _cross(rows, i, j, moved, direction, reach)
+            for start in starts(rows, i, j):
+                size = np.linalg.norm(start, ord=norm, axis=1)
+                start = start / np.where(size > 0, size, 1.0)[:, None]
+                length = _cross(rows, i, j, moved, start, np.where(size > 0, np.minimum(size, shortest), 0))
+                shorter = length < shortest
+                direction = np.where(shorter[:, None], start, direction)
+                shortest = np.where(shorter, length, shortest)
+            reach = np.where(np.isfinite(shortest), shortest, reach)
             for _ in range(DESCENTS):
                 length = _cross(rows, i, j, moved, direction, reach)
                 closer = length < best * (1 - 1e-12)

@@ -186,7 +186,7 @@ def test_the_box_on_a_diagonal_matrix_is_below_the_separable_sum_and_close():
     np.testing.assert_allclose(norms.cross_radius(m, g, w), norms.cross_radius(m, g, np.diag(w)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(1, 5),
@@ -206,35 +206,35 @@ def test_sound_for_every_problem_within_the_errors(seed, d, norm, kind, conditio
     r = radius(norm, m, g, W, slope_error=slope_error, curvature_error=curvature_error)
     diagonal = norms.separable_radius(m, g, W.diagonal(), slope_error=slope_error, curvature_error=curvature_error)
     assert (r <= radius(norm, m, g, W) * (1 + 1e-9)).all() or norm == 1  # fewer errors, more radius; l_1 is a heuristic climb
-    for _ in range(3):
+    for _ in range(2):
         E, e = rng.standard_normal((d, d)), rng.standard_normal(g.shape)
         E = (E + E.T) / 2
         E *= -curvature_error / np.linalg.norm(E, 2) * 0.999 * rng.choice([-1, 1])
         true_g = g + e / np.linalg.norm(e, axis=1)[:, None] * (slope_error * 0.999)[:, None]
         true_m = m * rng.uniform(1, 1.1, 4)
         _, u = euclidean(true_m, true_g, W + E)
-        a, point = norms.descent_attack(true_m, true_g, W + E, norm, starts=[np.nan_to_num(u)], n_steps=10)
+        a, point = norms.descent_attack(true_m, true_g, W + E, norm, starts=[u], n_steps=6)
         assert (r <= a).all()
-        b, box = norms.descent_attack(true_m, true_g, np.diag(W.diagonal()) + E, np.inf, n_steps=10)
+        b, _ = norms.descent_attack(true_m, true_g, np.diag(W.diagonal()) + E, np.inf, n_steps=4)
         assert (diagonal <= b).all()
         found = np.isfinite(a)
         if found.any():  # and the attack is one: for the worst errors of its own, too
             size = np.abs(true_g * point).sum(axis=1) + np.einsum("nd,de,ne->n", np.abs(point), np.abs(W + E), np.abs(point))
             at = np.array([value(true_m[k], true_g[k], W + E, point[k][None])[0] for k in np.flatnonzero(found)])
             assert (at <= 1e-14 * (true_m + size)[found]).all()
-    worst, _ = norms.descent_attack(m, g, W, norm, slope_error=slope_error, curvature_error=curvature_error, n_steps=10)
-    assert (worst >= norms.descent_attack(m, g, W, norm, n_steps=10)[0] * (1 - 0.2)).all()
+    worst, _ = norms.descent_attack(m, g, W, norm, slope_error=slope_error, curvature_error=curvature_error, n_steps=4)
+    assert (worst >= r).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_errors_push_towards_the_ball(norm):
     """The worst error is aligned with the attack: the radius must be below the attack on the problem it makes."""
-    m, g, W = problems(5, 30, 6)
+    m, g, W = problems(5, 12, 6)
     error, bend = 0.2 * np.linalg.norm(g, axis=1), 0.2 * np.linalg.norm(W, 2)
     _, u = norms.descent_attack(m, g, W, norm)
     v = u / np.linalg.norm(u, axis=1)[:, None]
     clean, r = radius(norm, m, g, W), radius(norm, m, g, W, slope_error=error, curvature_error=bend)
-    for k in range(30):
+    for k in range(12):
         worse = norms.descent_attack(m[k : k + 1], (g - v * error[:, None])[k : k + 1], W - bend * np.outer(v[k], v[k]), norm)[
             0
         ]
@@ -254,7 +254,7 @@ def test_infinite_exactly_where_the_boundary_is_out_of_reach(norm):
     m = depth * np.where(np.arange(40) % 2, 0.99, 1.01)
     r = radius(norm, m, g, W)
     assert np.isinf(r[::2]).all() and np.isfinite(r[1::2]).all()
-    assert np.isfinite(norms.descent_attack(m, g, W, norm)[0][1::2]).any()
+    assert np.isfinite(norms.descent_attack(m, g, W, norm)[0][1::2]).all()
     assert np.isinf(norms.descent_attack(m, g, W, norm)[0][::2]).all()
     assert np.isfinite(radius(norm, m, g, W, slope_error=np.sqrt(depth))).all()
     assert np.isfinite(radius(norm, m, g, W, curvature_error=float(np.linalg.eigvalsh(W)[0]))).all()
@@ -295,9 +295,9 @@ def test_a_matrix_without_a_proof_of_definiteness_certifies_nothing():
     s, low = norms._floor(M)
     assert (low[[0, 2, 3]] == 0).all() and low[1] > 0
     assert low[1] <= np.linalg.eigvalsh(M[1] * s[1] * s[1][:, None])[0]
-    c = np.ones((4, 3))
+    c, y = np.ones((4, 3)), 1 / M.diagonal(axis1=1, axis2=2)
     with np.errstate(all="ignore"):
-        left = norms._remainder(np.full(4, 1e12), c, c, np.einsum("nde,ne->nd", M, c), np.abs(c), s, low)
+        left = norms._remainder(np.full(4, 1e12), c, y, np.einsum("nde,ne->nd", M, y), np.abs(c), s, low)
     assert (left[[0, 2, 3]] == 0).all() and 0 < left[1] <= 1e12 - (1 + 1e9)
 
 
