@@ -446,7 +446,8 @@ class Certifier:
         if links and last is not None:
             after = latents[at]
             for rows in batches(len(start), 16 * start.shape[1], 2 * 2**20):
-                if not last.agrees(start[rows], dense(after[rows]), single=any(each.single for each in links)):
+                doubt = 0.0 if error is None else error[rows]
+                if not last.agrees(start[rows], dense(after[rows]), single=any(each.single for each in links), error=doubt):
                     self._name_step(links, outputs)
         found = passage.boundary.nearest(start, error, method=method, attack=attack)
         if route.bends:
@@ -463,11 +464,11 @@ class Certifier:
             before, after = Points.of(outputs[place]), dense(outputs[place + 1])
             fixed = [numbers(part) for part in constants((each,), outputs[place])]
             for missing, rows in zip(*_by_gaps(before.values, np.ones(before.values.shape[1], dtype=bool)), strict=True):
-                route = Route.along((each,), missing, before.names)
+                units = self._units((each,), outputs[place : place + 2])[:1]
                 source = source_of(before.values[rows], [part[rows] for part in fixed])
-                start, _, _ = route.trace(source, {0: after[rows]})
-                last = route.pieces[-1]
-                if last is not None and not last.agrees(start, after[rows], single=each.single):
+                start, error, _ = Route.along((each,), missing, before.names, units).trace(source, {0: after[rows]})
+                last, doubt = Route.along((each,), missing, before.names).pieces[-1], 0.0 if error is None else error
+                if last is not None and not last.agrees(start, after[rows], single=each.single, error=doubt):
                     step = dict(self._steps)[each.name]
                     raise ValueError(
                         f"The step {each.name!r} ({type(step).__name__}) does not transform these points as its fitted "

@@ -279,12 +279,12 @@ class AffineStep:
             wrong += AffineStep(self.center, self.noise[0], self.noise[1]).stretch(p, q)
         return float(grow(min(bounds) + wrong, d_in + d_out + 8))
 
-    def agrees(self, before: np.ndarray, after: np.ndarray, *, single: bool = False) -> bool:
+    def agrees(self, before: np.ndarray, after: np.ndarray, *, single: bool = False, error=0.0) -> bool:
         """Whether ``after`` is what this map makes of the rows of ``before``, up to the rounding of whoever computed it.
 
         One random combination of the outputs is compared, each in units of its own size: a row that differs in any of them
-        differs in the combination. The allowance is for steps that cancel about their centre, and more for those that compute
-        in float32 (``single``, or by the type of their arrays).
+        differs in the combination. The allowance is for steps that cancel about their centre, for rows that are only known to
+        within ``error`` (l2), and more for steps that compute in float32 (``single``, or by the type of their arrays).
         """
         if after.shape != (len(before), len(self.offset)):
             return False
@@ -302,7 +302,7 @@ class AffineStep:
         moved = before - self.center
         gap = moved @ forward + weights @ self.offset - after @ weights
         room = np.abs(moved, out=moved) @ reach + 2 * (center @ reach) + np.abs(weights) @ np.abs(self.offset)
-        noise = 8 * np.abs(weights).sum() * (self.offset_error + moved @ columns)
+        noise = 8 * np.abs(weights).sum() * (self.offset_error + moved @ columns) + 2 * fro(forward) * error
         return bool((np.abs(gap) <= slack * room + noise).all())
 
 
@@ -517,6 +517,7 @@ class Pullback:
             return cls.of(step)
         matrix = np.diag(step.matrix) if step.matrix.ndim == 1 else step.matrix
         moving = matrix.any(axis=0)
+        moving[0] |= not moving.any()  # one that stays where it is, so that there are coordinates
         return cls(matrix[:, moving], np.eye(step.n_inputs)[:, moving], step.matrix_error, step.size)
 
     def slopes(self, g: np.ndarray) -> np.ndarray:

@@ -227,8 +227,7 @@ class QuadraticBoundary:
 
     def _bends(self, exact: bool) -> tuple[np.ndarray, np.ndarray]:
         """Bounds of lambda_min and lambda_max of every W_ij = P_j - P_i: of each pair, or Weyl's from each class alone."""
-        d, p = self.discriminant, self.pullback
-        K = len(d.means)
+        K = len(self.discriminant.means)
         pairwise = exact and (self._plain or K * (K - 1) / 2 * self._rank**3 <= PAIR_EIGENVALUES)
         key = "pairs" if pairwise else "weyl"
         if key in self._extremes:

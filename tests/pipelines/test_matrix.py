@@ -361,16 +361,6 @@ def test_a_certificate_of_any_model_behind_any_step_holds_is_sharp_and_not_trivi
     pipe = fitted(model, step)
     for norm, scaled in requests(model, step):
         points, others, fixed, spread, scale = question(data, norm == 1)
-        if model in QUADRATIC and exact and norm != 2:
-            with pytest.raises(ValueError, match="needs linear boundaries"):
-                skcert.certify(pipe, points, norm=norm)
-            continue
-        if model in QUADRATIC and (norm if after is None else after) != 2:  # a bound may lead to the Euclidean norm, or not
-            try:
-                skcert.certify(pipe, points, norm=norm)
-            except ValueError as reason:
-                assert "needs linear boundaries" in str(reason)
-                continue
         hold(
             pipe,
             points,

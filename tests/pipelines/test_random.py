@@ -182,17 +182,6 @@ def test_a_random_pipeline_is_certified_soundly(name, seed):
         scale[rng.random(len(scale)) < 0.2] = 0
         scale[[X.columns.get_loc(c) for c in text]] = 0
     norm = [2, 1, np.inf][rng.integers(3)]
-    try:
-        certify(pipe, points, norm=norm, feature_scale=scale)
-    except ValueError as reason:
-        if "needs linear boundaries" not in str(reason):
-            raise
-        norm = 2
-        try:
-            certify(pipe, points, norm=norm, feature_scale=scale)
-        except ValueError as reason:
-            assert "needs linear boundaries" in str(reason) and "Normalizer" in repr(pipe)
-            pytest.skip("curved boundaries behind rows divided by a norm other than l2")
     score = pipe.decision_function if hasattr(pipe[-1], "coef_") else None
     hold(
         pipe,

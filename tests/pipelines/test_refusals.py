@@ -217,11 +217,3 @@ def test_an_infinite_cell_is_refused_and_spoils_nothing_silently():
     pipe = make_pipeline(SimpleImputer(), StandardScaler(), logistic()).fit(X, Y)
     with pytest.raises(ValueError, match="infinity"):
         certify(pipe, pd.DataFrame(np.where(np.eye(4)[[0]] > 0, np.inf, X[:1])).to_numpy())
-
-
-def test_rows_divided_by_another_norm_before_curved_boundaries_are_refused_with_the_ways_out():
-    X, y = load_wine(return_X_y=True)
-    pipe = make_pipeline(Normalizer("max"), CertifiedGMMClassifier(covariance_type="full")).fit(X, y)
-    with pytest.raises(ValueError, match=r"its own norm, linf.*needs linear boundaries.*Normalizer\(norm='l2'\)"):
-        certify(pipe, X)
-    assert (certify(pipe, X, space="normalizer").radius > 0).all()

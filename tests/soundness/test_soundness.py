@@ -68,7 +68,6 @@ def test_a_radius_never_exceeds_the_exact_distance(drawn):
 @given(mixtures(), st.sampled_from([2, 1, np.inf]))
 def test_no_direction_inside_the_radius_changes_predict(drawn, norm):
     model, Z, rng = drawn
-    norm = norm if model.covariance_type == "tied" else 2
     certificate = model.certify(Z, norm=norm, return_attack=True)
     for n in np.flatnonzero((certificate.radius > 0) & np.isfinite(certificate.radius)):
         directions = [rng.standard_normal(Z.shape[1]) for _ in range(40)]

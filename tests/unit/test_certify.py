@@ -55,17 +55,17 @@ def pipeline(chain, model):
 def test_what_is_certified_in_input_space_holds_in_input_space(model, chain, norm):
     pipe = pipeline(chain, model).fit(X, Y)
     points = X[::6]
-    if norm != 2 and model in ("full", "diag", "spherical"):
-        with pytest.raises(ValueError, match="only norm=2"):
-            certify(pipe, points, norm=norm)
-        return
     certificate = certify(pipe, points, norm=norm, return_attack=True)
     assert (certificate.prediction == pipe.predict(points)).all()
     positive = certificate.radius > 0
     assert positive.all()
-    # the attack changes the class, inside 1e-6 of the radius ...
+    # the attack changes the class, inside 1e-6 of the radius where that is exact ...
     assert (pipe.predict(certificate.attack) != certificate.prediction).all()
-    assert (certificate.attack_radius <= certificate.radius * (1 + 1e-6)).all()
+    if certificate.exact:
+        assert (certificate.attack_radius <= certificate.radius * (1 + 1e-6)).all()
+    else:
+        assert norm != 2 and model in ("full", "diag", "spherical")
+        assert np.median(certificate.radius / certificate.attack_radius) > 0.9
     # ... and nothing shorter does: along the attack, towards every other point, at random
     rng = np.random.default_rng(0)
     moves = [certificate.attack - points, *(other - points for other in X[::25]), *rng.standard_normal((10, *points.shape))]

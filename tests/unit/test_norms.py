@@ -235,16 +235,36 @@ def test_errors_push_towards_the_ball(norm):
     v = u / np.linalg.norm(u, axis=1)[:, None]
     clean, r = radius(norm, m, g, W), radius(norm, m, g, W, slope_error=error, curvature_error=bend)
     for k in range(12):
-        worse = norms.descent_attack(m[k : k + 1], (g - v * error[:, None])[k : k + 1], W - bend * np.outer(v[k], v[k]), norm)[
-            0
-        ]
-        assert r[k] <= worse[0] and r[k] < clean[k]
-    w = W.diagonal().copy()
-    exact, raised = (
-        norms.separable_attack(m, g, w)[0],
-        norms.separable_attack(m, g, w, slope_error=error, curvature_error=bend)[0],
-    )
-    assert (raised >= exact).all()
+        worse = g[k : k + 1] - error[k] * v[k], W - bend * np.outer(v[k], v[k])
+        assert r[k] <= norms.descent_attack(m[k : k + 1], *worse, norm)[0][0] and r[k] < clean[k]
+
+
+def test_errors_push_a_separable_sum_towards_the_ball():
+    m, g, W = problems(5, 12, 6)
+    w, error, bend = W.diagonal().copy(), 0.2 * np.linalg.norm(g, axis=1), 0.2 * np.linalg.norm(W, 2)
+    r = norms.separable_radius(m, g, w, slope_error=error, curvature_error=bend)
+    a, u = norms.separable_attack(m, g, w)
+    raised = norms.separable_attack(m, g, w, slope_error=error, curvature_error=bend)[0]
+    assert (raised > a).all() and (raised < np.inf).any()
+    for k in range(12):
+        v = u[k] / np.linalg.norm(u[k])
+        worse = g[k : k + 1] - error[k] * v, np.diag(w) - bend * np.outer(v, v)
+        assert r[k] <= norms.descent_attack(m[k : k + 1], *worse, np.inf)[0][0]
+    flat = norms.separable_radius(np.ones(1), np.ones((1, 9)), np.zeros(9), slope_error=1.0)[0]
+    assert flat <= 1 / 24 and flat == pytest.approx(1 / 24)  # e = (1, ..., 1) / 3
+    bent = norms.separable_radius(np.ones(1), np.zeros((1, 9)), -np.ones(9), curvature_error=3.0)[0]
+    assert bent <= 1 / 6 and bent == pytest.approx(1 / 6)  # W = -I - 3 vv', v = (1, ..., 1) / 3
+
+
+@pytest.mark.parametrize("norm", [1, 2, np.inf])
+def test_an_attack_crosses_whatever_the_errors(norm):
+    m, g, W = problems(6, 40, 6)
+    error, bend = 0.05 * np.linalg.norm(g, axis=1), 0.05 * np.linalg.norm(W, 2)
+    a, u = norms.descent_attack(m, g, W, norm, slope_error=error, curvature_error=bend)
+    assert np.isfinite(a).mean() > 0.5
+    for k in np.flatnonzero(np.isfinite(a)):
+        size = np.linalg.norm(u[k])
+        assert value(m[k], g[k], W, u[k][None])[0] + 2 * error[k] * size + bend * size**2 <= 1e-14 * m[k]
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -312,6 +332,8 @@ def test_the_remainder_is_below_whatever_y_is(seed, d, condition):
     s, low = norms._floor(M[None])
     with np.errstate(all="ignore"):
         left = norms._remainder(np.full(6, 1e12), c, y, y @ M, np.abs(y) @ np.abs(M), s, low)
+    rough = norms._remainder(np.full(6, 1e3), c, 0.9 * c, 0.9 * c, 0.9 * np.abs(c), np.ones(d), np.full(6, 0.5))
+    assert (rough <= 1e3 - (c * c).sum(axis=1)).all() and (rough > 0).all()  # M = I, y = 0.9 c
     with mpmath.workdps(60):
         for k in range(6):
             x = mpmath.matrix(c[k].tolist())
