@@ -152,7 +152,7 @@ def separable_attack(margin, slopes, curvature, *, slope_error=0.0, curvature_er
 
     ``margin`` is an *upper* bound of m here. Infinite and NaN where no crossing is certain.
     """
-    lost = ~(np.isfinite(margin) & np.isfinite(slopes).all(axis=1))
+    lost = ~(np.isfinite(margin) & np.isfinite(slopes).all(axis=1) & np.isfinite(slope_error))
     margin, slopes, slope_error = _checked(margin, slopes, slope_error)
     wide = grow(np.sqrt(slopes.shape[1]) * slope_error), grow(slopes.shape[1] * curvature_error)
     length = _separable_root(np.maximum(margin, TINY), np.abs(slopes), curvature, *wide, 1)

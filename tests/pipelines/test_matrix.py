@@ -370,7 +370,7 @@ def test_a_certificate_of_any_model_behind_any_step_holds_is_sharp_and_not_trivi
             fixed=fixed,
             score=score_of(model, pipe),
             spread=spread,
-            exact=exact,
+            exact=None if exact and norm != 2 and model in QUADRATIC else exact,
         )
 
 

@@ -29,7 +29,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from skcert import CertifiedGMMClassifier, certify
+from skcert import CertifiedGMMClassifier
 from tests.pipelines.claims import hold
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence: what is fitted is certified

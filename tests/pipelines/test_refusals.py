@@ -14,7 +14,7 @@ from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, Normalizer, OneHotEncoder, PowerTransformer, StandardScaler
 
-from skcert import CertifiedGMMClassifier, Certifier, Uncertifiable, certify
+from skcert import Certifier, Uncertifiable, certify
 
 FRAME = load_wine(as_frame=True).data[["alcohol", "magnesium", "hue", "proline"]]
 X, Y = FRAME.to_numpy(), load_wine().target

@@ -282,7 +282,7 @@ def test_a_certifier_remembers_what_it_computed():
 
 
 def test_a_small_budget_changes_memory_and_not_radii(monkeypatch):
-    from skcert import boundaries
+    from skcert.boundaries import quadratic as boundaries
 
     rng = np.random.default_rng(0)
     A = rng.standard_normal((6, 5, 5))
@@ -296,7 +296,7 @@ def test_a_small_budget_changes_memory_and_not_radii(monkeypatch):
 
 
 def test_weyls_bound_replaces_eigenvalues_of_pairs_when_there_are_many(monkeypatch):
-    from skcert import boundaries
+    from skcert.boundaries import quadratic as boundaries
 
     model = pipeline("scaler", "full").fit(X, Y)
     exact, tight = certify(model, X), certify(model, X, method="pairwise")

@@ -1,5 +1,7 @@
 """Distances in l_1 and l_inf to one quadric: below every point that crosses, above the plain bounds, exact where known."""
 
+from fractions import Fraction
+
 import mpmath
 import numpy as np
 import pytest
@@ -296,6 +298,8 @@ def test_what_is_not_won_or_not_a_number_has_radius_zero(solve, diagonal):
     assert (solve(m, g, W, slope_error=error) == 0).all()
     assert solve(m[:0], g[:0], W).shape == (0,)
     assert (solve(np.ones(5), np.ones((5, 3)), W) > 0).all()
+    lengths, points = norms.separable_attack(m, g, np.array([1.0, -1.0, 0.5]), slope_error=error)
+    assert np.isinf(lengths[2:]).all() and np.isnan(points[2:]).all()
 
 
 @pytest.mark.parametrize("norm", [1, 2, np.inf])
@@ -305,7 +309,10 @@ def test_an_attack_lies_across_and_in_two_norms_meets_the_exact_distance(norm):
     a, u = norms.descent_attack(m, g, W, norm)
     assert np.isfinite(a).all()
     np.testing.assert_allclose(np.linalg.norm(u, ord=norm, axis=1), a, rtol=1e-12)
-    assert all(value(m[k], g[k], W, u[k][None])[0] <= 1e-14 * m[k] for k in range(30))
+    for k in range(30):  # in rational arithmetic: across, not merely almost
+        x = [Fraction(float(t)) for t in u[k]]
+        Wx = [sum(Fraction(float(W[i, j])) * x[j] for j in range(10)) for i in range(10)]
+        assert Fraction(float(m[k])) + sum(t * (2 * Fraction(float(b)) + q) for t, b, q in zip(x, g[k], Wx, strict=True)) < 0
     if norm == 2:
         assert (a >= l2).all() and np.median(a / l2) < 1 + 1e-6
 
