@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -162,8 +163,8 @@ class Quadratic:
         Upper bounds of a further ``||D_k^-1 E_k D_k^-1||_2`` in S_k^-1 - P_k, for an error that does not shrink with P_k x
         (P_k may be singular); full precisions only.
     growth : ndarray of shape (K,), optional
-        For a ``predict`` that computes these scores in another way: they err by at most ``gamma(2d + 16) growth_k ||D_k x||^2``,
-        in its unit of rounding, and by what its constants lost.
+        For a ``predict`` that computes these scores in another way: they err by ``gamma(2d + 16) growth_k ||D_k x||^2`` in its
+        unit of rounding, and by what its constants lost.
     bulk : ndarray of shape (K,), optional
         Sizes of the numbers that such a ``predict`` sums up to the constants.
     """
@@ -176,16 +177,17 @@ class Quadratic:
     doubts: np.ndarray
     constant_error: np.ndarray
     sizes: np.ndarray
-    precision_slip: np.ndarray = None  # type: ignore[assignment]  # zeros, whose number is known once there are means
+    precision_slip: np.ndarray | None = None
     growth: np.ndarray | None = None
     bulk: np.ndarray | None = None
+    _slip: np.ndarray = field(init=False, repr=False)
     _rows: np.ndarray = field(init=False, repr=False)  # norms of the rows of D^-1 P D^-1
     _per_unit: np.ndarray = field(init=False, repr=False)  # 1 / units, exact
     strength: np.ndarray = field(init=False, repr=False)  # upper bounds of || D^-1 |P| D^-1 ||_2
 
     def __post_init__(self) -> None:
-        if self.precision_slip is None:
-            object.__setattr__(self, "precision_slip", np.zeros(len(self.means)))
+        slip = np.zeros(len(self.means)) if self.precision_slip is None else self.precision_slip
+        object.__setattr__(self, "_slip", slip)
         if self.diagonal:
             object.__setattr__(self, "units", np.array([_units(p) for p in self.precisions]))
         per_unit = 1 / self.units
@@ -263,8 +265,9 @@ class Quadratic:
 
     def some(self, classes: np.ndarray) -> Quadratic:
         """Of these classes alone."""
-        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
-        return Quadratic(**{name: None if values is None else values[classes] for name, values in kept.items()})
+        kept: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        chosen: dict[str, Any] = {name: None if values is None else values[classes] for name, values in kept.items()}
+        return Quadratic(**chosen)
 
     def scores(self, Z: np.ndarray) -> np.ndarray:
         """Scores, shape (n, K), in float64 whatever the type of Z."""
@@ -292,7 +295,7 @@ class Quadratic:
             # |x|'|P||x| = |Dx|' |D^-1 P D^-1| |Dx| <= ||Dx|| sum_k |Dx|_k ||row k||, in which no feature has a unit
             slopes = row_norms(y * self._per_unit[k])
             spread = np.abs(scaled, out=scaled) @ self._rows[k]
-            slip = self.precision_slip[k] * lengths
+            slip = self._slip[k] * lengths
             score = gamma(2 * d + 6) * lengths * spread + (rho * slopes + slip) * lengths
             slope = (gamma(4) + rho) * slopes + gamma(d + 2) * fro(self._rows[k]) * lengths + slip
             slope *= self.units[k].max()
@@ -311,7 +314,7 @@ class Quadratic:
         """kappa of shape (K,): u away from x, what ``predict`` loses grows by ``kappa (2 ||D_k x|| + ||D_k u||) ||D_k u||``."""
         growth = self.strength if self.growth is None else self.growth
         lost = gamma(2 * self.n_features + 16, unit) * growth
-        return grow(lost + self.precision_error * self.strength + self.precision_slip)
+        return grow(lost + self.precision_error * self.strength + self._slip)
 
     def winners(self, Z: np.ndarray) -> np.ndarray:
         """The class of the largest score, also where scores overflow: points and means divided by a power of 2 decide there."""

@@ -516,8 +516,8 @@ class Pullback:
         if step.matrix.ndim == 1 and step.matrix.all():
             return cls.of(step)
         matrix = np.diag(step.matrix) if step.matrix.ndim == 1 else step.matrix
-        moving = matrix.any(axis=0)
-        moving[0] |= not moving.any()  # one that stays where it is, so that there are coordinates
+        moving = np.flatnonzero(matrix.any(axis=0))
+        moving = moving if len(moving) else np.array([0])  # one that stays where it is, so that there are coordinates
         return cls(matrix[:, moving], np.eye(step.n_inputs)[:, moving], step.matrix_error, step.size)
 
     def slopes(self, g: np.ndarray) -> np.ndarray:
@@ -529,6 +529,10 @@ class Pullback:
         if self.factor.ndim == 1:
             return W * self.factor**2 if W.ndim == 1 else self.factor[:, None] * W * self.factor
         return self.factor.T @ (W[:, None] * self.factor if W.ndim == 1 else W @ self.factor)
+
+    def forward(self, y: np.ndarray) -> np.ndarray:
+        """C y for every row y: the move of the latents."""
+        return y * self.factor if self.factor.ndim == 1 else y @ self.factor.T
 
     def solve(self, moves: np.ndarray) -> np.ndarray:
         """For every row of moves in the latents, coordinates y that come closest to it: C y is near the move."""

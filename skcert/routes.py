@@ -481,11 +481,10 @@ def _beside(parts, columns, n: int, constants: int) -> AffineStep:
     size = len(parts) + 4
     offset = np.concatenate([np.zeros(0), *offsets])
     support = np.vstack([np.zeros((0, n + constants), dtype=bool), *reads])
-    noise = None
-    if any(part.pieces[0].noise for part in parts):
-        noise = np.vstack([np.zeros((0, n + constants)), *lost]), np.concatenate([np.zeros(0), *lost_offsets])
-        noise = grow(noise[0], size), grow(noise[1], n + 64)
-    return AffineStep(center, matrix, offset, grow(errors, size), float(grow(offset_error, size)), support, noise)
+    noisy = any(part.pieces[0].noise for part in parts)
+    both = np.vstack([np.zeros((0, n + constants)), *lost]), np.concatenate([np.zeros(0), *lost_offsets])
+    total = (grow(both[0], size), grow(both[1], n + 64)) if noisy else None
+    return AffineStep(center, matrix, offset, grow(errors, size), float(grow(offset_error, size)), support, total)
 
 
 # -- balls -------------------------------------------------------------------------------------------------------------

@@ -193,6 +193,7 @@ class AffineBoundary:
 
     def _by_squares(self, out, rows, X, here, error) -> None:
         """Take off what a ``predict`` of squared distances loses, relative to their size at the far end of the ball."""
+        assert self.discriminant.squared is not None
         units, mean = self.discriminant.squared
         share = gamma(len(units) + 16, self.unit)
         Z, z_error = latents_of(self.fold, X, None)

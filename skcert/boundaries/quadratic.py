@@ -44,7 +44,7 @@ class _Pair:
 
 
 @dataclass(frozen=True)
-class _Terms:
+class Terms:
     """What is known of every class at a batch of points, shapes (n, K); ``slopes`` are K arrays of rows."""
 
     scores: np.ndarray
@@ -96,15 +96,17 @@ class QuadraticBoundary:
         self.unit, self._kappa = unit, d.rounding(unit)
         moves = p is None or bool(p.factor.any())
         self._stretch = np.array([self._reach(units) if moves else 0.0 for units in d.units])
-        self._noise, swings = None, np.zeros(len(d.units))
-        if fold is not None and fold.noise is not None:
+        self._noise: tuple[np.ndarray, np.ndarray] | None = None
+        swings = np.zeros(len(d.units))
+        self.fold = fold
+        if fold is not None and fold.noise is not None and step is not None and step.noise is not None:
             lost, constant = fold.noise
             along = [column_norms(units * lost if lost.ndim == 1 else units[:, None] * lost) for units in d.units]
             self._noise = grow(np.array(along)), grow(row_norms(d.units * constant))
+            self.fold = replace(fold, noise=None)
             if moves:
                 swings = np.array([_largest_singular(units, step.noise[0]) for units in d.units])
         self._noise_swings, self._strength = swings, d.strength + self._kappa
-        self.fold = fold if self._noise is None else replace(fold, noise=None)
         curving = self._kappa * self._stretch**2 + self._strength * swings * (2 * self._stretch + swings)
         self._rounding = grow(curving[:, None] + curving)
         self._edge = np.inf
@@ -305,7 +307,7 @@ class QuadraticBoundary:
             return Z, error, np.zeros((len(Z), len(self.classes)))
         return Z, error, grow(np.abs(X - self.fold.center) @ self._noise[0].T + self._noise[1], X.shape[1] + 8)
 
-    def _terms(self, Z, z_error, lost) -> _Terms:
+    def _terms(self, Z, z_error, lost) -> Terms:
         """Scores and pulled-back P_k (z - mu_k) of every class, and what they and ``predict`` may lose."""
         d, p = self.discriminant, self.pullback
         n, K = len(Z), len(d.means)
@@ -331,7 +333,7 @@ class QuadraticBoundary:
                 slope_error[:, k] = p.size * slope_error[:, k] + pulled * lengths
                 y = p.slopes(y)
             slopes.append(y)
-        return _Terms(scores, score_error, slopes, slope_error, rounding)
+        return Terms(scores, score_error, slopes, slope_error, rounding)
 
     def _margins(self, Z, z_error, lost):
         """Scores' argmax; margins from below with their width; norms of half-slopes from above with their width.
@@ -407,7 +409,7 @@ class QuadraticBoundary:
         if self.norm != 2:
             lengths, points = self._descend(Z, z_error, winner, rival, margin + width, rounding)
             out.attack_radius[rows] = np.minimum(out.attack_radius[rows], lengths)
-            if out.attack is not None:
+            if out.attack is not None and self.pullback is not None:
                 out.attack[rows] = self.pullback.lift(points)
         elif out.attack is not None:
             out.attack[rows] = self._attacks(Z, winner, rival, margin, width, s)
@@ -479,13 +481,18 @@ class QuadraticBoundary:
             cutoff=cutoff,
         )
 
+    @staticmethod
+    def _oriented(pair: _Pair, i: int, j: int) -> np.ndarray:
+        """The curvature of class i against j."""
+        assert pair.curvature is not None  # it is kept for the norms other than l2
+        return -pair.curvature if i > j else pair.curvature
+
     def _elsewhere(self, margin, g, error, i, j, pair) -> quadric.Distance:
         """Lower bounds of the l1 or linf distance (theory 1.5)."""
-        flip = int(i > j)
-        W = -pair.curvature if flip else pair.curvature
+        flip, W = int(i > j), self._oriented(pair, i, j)
         errors = {"slope_error": error, "curvature_error": pair.curvature_error}
         nothing = np.full(len(g), np.inf), np.zeros(len(g))
-        if W.ndim == 1:
+        if W.ndim == 1 and self.pullback is not None:
             moving = self.pullback.factor > 0
             W, g = W[moving], g[:, moving]
             if self.norm == np.inf:
@@ -499,11 +506,10 @@ class QuadraticBoundary:
 
     def _descend(self, Z, z_error, winner, rival, margin, rounding):
         """Lengths and points of attacks in l1 or linf against the runner-up, by projected gradients."""
-        p = self.pullback
-        lengths, points = np.full(len(Z), np.inf), np.full((len(Z), p.factor.shape[-1]), np.nan)
+        lengths, points = np.full(len(Z), np.inf), np.full((len(Z), self._rank), np.nan)
         for i, j, group in self._groups(winner, rival, np.arange(len(Z))):
             pair = self._pair(min(i, j), max(i, j))
-            W = -pair.curvature if i > j else pair.curvature
+            W = self._oriented(pair, i, j)
             x = np.subtract(Z[group], self.discriminant.means[i], dtype=float)
             g, error = self._half_slopes(x, z_error[group], i, j, pair)
             top = np.maximum(margin[group, j], 0)

@@ -1,8 +1,8 @@
 """Distance to a rival of several components (theory 1.6), from below: pure array functions.
 
 Let f_c(r) bound from below, over the ball of radius r, how far a class leads component c of a rival, in units of ``scale``
-times the logarithm of a density. The rival's log-sum-exp stays below where ``sum_c exp(-f_c(r) / scale) <= 1``. That is the best
-choice of one nu for all components: nu_c = exp(-f_c(r) / scale) gives ``max_nu min_c r_c(nu)``, in this order.
+times the logarithm of a density. The rival's log-sum-exp stays below where ``sum_c exp(-f_c(r) / scale) <= 1``. That is the
+best choice of one nu for all components: nu_c = exp(-f_c(r) / scale) gives ``max_nu min_c r_c(nu)``, in this order.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Rival:
         return Rival(self.margin[rows], self.slopes[rows], values, self.error[rows])
 
     def multiplier(self, radius: np.ndarray, n_steps: int = 8) -> np.ndarray:
-        """s with ``||(W - w_min + s)^-1 h|| = r``, or its smallest value that makes W + lambda >= 0, lambda = s - w_min >= 0."""
+        """s with ``||(W - w_min + s)^-1 h|| = r``, or the smallest for which lambda = s - w_min >= 0 and W + lambda >= 0."""
         least = self.values.min(axis=-1)
         gaps = self.values - np.expand_dims(least, -1)
         size, r = np.abs(self.slopes), np.maximum(radius, TINY)[:, None]
@@ -101,7 +101,7 @@ class Rival:
         return s
 
     def tangent(self, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A and L with ``min over ||u|| <= r of m + 2 h'u + u'Wu >= A - 2 r error - L r^2`` for every r, nearly equal at ``radius``.
+        """A and L: for every r the least of m + 2 h'u + u'Wu in the ball is at least ``A - 2 r error - L r^2``, nearly at ``radius``.
 
         Weak duality: ``-h'(W + lambda)^-1 h - lambda r^2`` for any lambda >= 0 with W + lambda > 0. And the s of lambda.
         """
