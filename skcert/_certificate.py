@@ -73,6 +73,9 @@ class Certificate:
         Whether the radius is the distance to the nearest boundary itself, up to rounding; otherwise a lower bound of it.
     feature_scale : array-like, dict or None
         As it was asked for: the units in which features move.
+    arithmetic : str
+        In which the promise holds for the estimator's own ``predict``, at every point that this type can represent: "float64",
+        "float32", or the encoders that are taken in real numbers.
     """
 
     prediction: np.ndarray
@@ -87,6 +90,7 @@ class Certificate:
     method: str
     exact: bool = False
     feature_scale: Any = None
+    arithmetic: str = "real numbers"
     _origin: Any = field(default=None)
 
     def __post_init__(self) -> None:
@@ -208,12 +212,17 @@ class Certificate:
             ("guarantee", ("none (an estimate)" if self.guarantee == "none" else self.guarantee) + level),
             ("method", self.method if self.exact or self.method != "exact" else "exact, then through a bound"),
             ("radii are", "distances to the boundary" if self.exact else "lower bounds of the distance"),
+            ("predict in", self.arithmetic),
         ]
         if n:
             low, middle, high = np.quantile(self.radius, [0.1, 0.5, 0.9], method="lower")
             rows.append(("radius, median", round_down(middle)))
             rows.append(("radius, 10 % to 90 %", f"{round_down(low)} to {round_down(high)}"))
             rows.append(("not certified", str(int((self.radius == 0).sum()))))
+            known = np.isfinite(self.attack_radius) & (self.attack_radius > 0)
+            if known.any() and not self.exact:
+                share = np.median(np.minimum(self.radius[known] / self.attack_radius[known], 1))
+                rows.append(("radius / attack", round_down(float(share), 3)))
         return rows
 
     def __repr__(self) -> str:

@@ -197,8 +197,9 @@ class Certifier:
             latents = numbers(seen)
         points = Points.of(X if links or hasattr(X, "columns") else dense(latents))
         scale, asked = self._scale(request.feature_scale, points)
+        units = self._units(links, outputs)
         with np.errstate(over="ignore", invalid="ignore"):  # where scores overflow nothing is known: radius 0
-            nearest, method, exact = self._nearest(points, outputs, latents, scale, asked, request)
+            nearest, method, exact = self._nearest(points, outputs, units, latents, scale, asked, request)
 
         prediction = self._classes[nearest.winner]
         runner_up = self._classes[nearest.runner_up]
@@ -222,6 +223,7 @@ class Certifier:
             confidence=1.0,
             method=method,
             exact=exact,
+            arithmetic=_arithmetic(links, units),
         )
 
     def _outputs(self, X, request: _Request) -> list[Any]:
@@ -277,6 +279,7 @@ class Certifier:
             confidence=1.0,
             method="exact" if request.method == "auto" else request.method,
             exact=True,
+            arithmetic="float64",
         )
 
     # -- reading the request -----------------------------------------------------------------------------------------
@@ -407,7 +410,7 @@ class Certifier:
             found = [int(c) if names is None else names[c] for c in np.flatnonzero(which)]
             raise ValueError(message.format(repr(found)))
 
-    def _nearest(self, points, outputs, latents, scale, asked, request: _Request) -> tuple[Nearest, str, bool]:
+    def _nearest(self, points, outputs, units, latents, scale, asked, request: _Request) -> tuple[Nearest, str, bool]:
         """Distances in the space of the points, which must reach the classifier as their own steps transformed them."""
         links, method, attack = request.links, request.method, request.attack
         n, d = points.values.shape
@@ -416,7 +419,6 @@ class Certifier:
             whole.uses & ~points.numeric, points.names, "Columns {} are used as numbers and hold something else."
         )
         fixed = [numbers(part) for part in constants(links, outputs[0])]
-        units = self._units(links, outputs)
         kinds, groups = _by_gaps(points.values, whole.uses | whole.watched if imputes(links) else None)
         out = Nearest.empty(n, d if attack else None)
         for missing, group in zip(kinds, groups, strict=True):
@@ -533,6 +535,13 @@ class Certifier:
         attack[~found] = np.nan
         everywhere = np.arange(len(types)) if points.numeric.all() and not hasattr(points.origin, "columns") else columns
         return points.moved(np.arange(len(values)), attack, everywhere), lengths
+
+
+def _arithmetic(links: tuple[Link, ...], units: tuple[float, ...]) -> str:
+    """In what the certificate holds, in words."""
+    kind = "float64" if max(units) <= UNIT else "float32"
+    encoders = [repr(each.name) for each in links if any(isinstance(carrier, LipschitzStep) for carrier in each.carriers)]
+    return kind + (f", but {', '.join(encoders)} in real numbers" if encoders else "")
 
 
 def _sizes(links: tuple[Link, ...], d: int) -> tuple[np.ndarray, int] | None:

@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from PIL import Image
 from sklearn.compose import ColumnTransformer
-from sklearn.datasets import load_digits, load_wine
+from sklearn.datasets import load_digits, load_wine, make_moons
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.impute import SimpleImputer
@@ -94,6 +94,41 @@ def accuracy() -> None:
     save(figure, "accuracy.png")
 
 
+def components() -> None:
+    """Two moons with one component per class and with "bic", and odd against even digits."""
+    X, y = make_moons(1000, noise=0.15, random_state=0)
+    X, X_test, y, y_test = train_test_split(X, y, test_size=0.5, stratify=y, random_state=0)
+    one = CertifiedGMMClassifier(covariance_type="full").fit(X, y)
+    several = CertifiedGMMClassifier(covariance_type="full", n_components="bic", random_state=0).fit(X, y)
+    figure, axes = plt.subplots(2, 2, figsize=(8.4, 6.8), layout="constrained", height_ratios=(1, 1.15))
+    regions = ((axes[0, 0], one, "One component per class"), (axes[0, 1], several, 'n_components="bic": three per class'))
+    for ax, model, title in regions:
+        CertifiedRegionDisplay.from_estimator(model, X_test, y_test, grid_resolution=120, n_balls=14, ax=ax)
+        ax.set(title=title, xlabel="", ylabel="")
+        ax.get_legend().remove()
+    axes[0, 0].legend(*axes[0, 0].get_legend_handles_labels(), fontsize=8, loc="lower left", framealpha=0.9, edgecolor="none")
+    certificates = {"1 component": certify(one, X_test), '"bic"': certify(several, X_test)}
+    shown = CertifiedAccuracyDisplay.from_certificates(certificates, y_test, attack=True, ax=axes[1, 0])
+    shown.ax_.set(title="Two moons", xlim=(0, 0.8))
+
+    X, y = load_digits(return_X_y=True)
+    X, X_test, y, y_test = train_test_split(X, y % 2, test_size=0.5, stratify=y % 2, random_state=0)
+    classifiers = {
+        "tied, 1 component": CertifiedGMMClassifier(),
+        'tied, "bic"': CertifiedGMMClassifier(n_components="bic", random_state=0),
+        "full, 1 component": CertifiedGMMClassifier(covariance_type="full"),
+        'full, "bic"': CertifiedGMMClassifier(covariance_type="full", n_components="bic", random_state=0),
+        "LogisticRegression": LogisticRegression(max_iter=5000),
+    }
+    models = {name: make_pipeline(PCA(16, random_state=0), c).fit(X, y) for name, c in classifiers.items()}
+    certificates = {name: certify(model, X_test) for name, model in models.items()}
+    shown = CertifiedAccuracyDisplay.from_certificates(certificates, y_test, ax=axes[1, 1])
+    shown.ax_.set(title="Digits, odd against even: grey levels of 0 to 16", xlim=(0, 16), ylabel="")
+    for ax in axes[1]:
+        ax.legend(frameon=False, fontsize=8.5)
+    save(figure, "components.png")
+
+
 def adult() -> tuple:
     """The census incomes as docs/guide/tables.md reads them, a pipeline for them, and what may move."""
     columns = (
@@ -160,5 +195,6 @@ def tables() -> None:
 if __name__ == "__main__":
     regions()
     accuracy()
+    components()
     if (ADULT / "adult-train.csv").exists():
         tables()

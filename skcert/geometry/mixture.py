@@ -101,7 +101,7 @@ class Rival:
         return s
 
     def tangent(self, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A and L: for every r the least of m + 2 h'u + u'Wu in the ball is at least ``A - 2 r error - L r^2``, nearly at ``radius``.
+        """A and L: in a ball of radius r, m + 2 h'u + u'Wu is at least ``A - 2 r error - L r^2``, tight at ``radius``.
 
         Weak duality: ``-h'(W + lambda)^-1 h - lambda r^2`` for any lambda >= 0 with W + lambda > 0. And the s of lambda.
         """
