@@ -103,7 +103,7 @@ def components() -> None:
     figure, axes = plt.subplots(2, 2, figsize=(8.4, 6.8), layout="constrained", height_ratios=(1, 1.15))
     regions = ((axes[0, 0], one, "One component per class"), (axes[0, 1], several, 'n_components="bic": three per class'))
     for ax, model, title in regions:
-        CertifiedRegionDisplay.from_estimator(model, X_test, y_test, grid_resolution=120, n_balls=14, ax=ax)
+        CertifiedRegionDisplay.from_estimator(model, X_test[:250], y_test[:250], grid_resolution=120, n_balls=12, ax=ax)
         ax.set(title=title, xlabel="", ylabel="")
         ax.get_legend().remove()
     axes[0, 0].legend(*axes[0, 0].get_legend_handles_labels(), fontsize=8, loc="lower left", framealpha=0.9, edgecolor="none")
@@ -123,7 +123,7 @@ def components() -> None:
     models = {name: make_pipeline(PCA(16, random_state=0), c).fit(X, y) for name, c in classifiers.items()}
     certificates = {name: certify(model, X_test) for name, model in models.items()}
     shown = CertifiedAccuracyDisplay.from_certificates(certificates, y_test, ax=axes[1, 1])
-    shown.ax_.set(title="Digits, odd against even: grey levels of 0 to 16", xlim=(0, 16), ylabel="")
+    shown.ax_.set(title="Odd and even digits", xlim=(0, 16), ylabel="")
     for ax in axes[1]:
         ax.legend(frameon=False, fontsize=8.5)
     save(figure, "components.png")

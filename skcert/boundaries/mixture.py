@@ -13,7 +13,7 @@ from skcert.boundaries.quadratic import QuadraticBoundary, Terms
 from skcert.discriminants import Affine, LogSumExp, Quadratic, batches
 from skcert.geometry import affine
 from skcert.geometry.mixture import Rival, eigenbases, farthest, mixture_radius
-from skcert.geometry.rounding import TINY, UNIT, fro, gamma, grow, row_norms, shrink
+from skcert.geometry.rounding import UNIT, fro, gamma, grow, row_norms, shrink
 from skcert.perturbations import AffineStep
 
 #: largest dimension in which every point gets eigenbases of its own where components of its class share it
@@ -22,8 +22,10 @@ OWN_BASES = 128
 SOLE = 1e-11
 #: references of the own class that are tried against every rival: responsibilities at the point, then where it is crossed
 REFERENCES = 3
-#: steps in which an attack is shortened
-DESCENTS = 12
+#: steps in which an attack is shortened, lengths at which a crossing is looked for, and halvings between two of them
+DESCENTS = 6
+STRETCHES = (1.0, 1.001, 1.1, 1.5, 2.5, 6.0, 40.0, 1000.0)
+HALVINGS = 30
 
 
 def _weights(scores: np.ndarray, scale: float) -> np.ndarray:
@@ -73,7 +75,7 @@ class _Mixture:
 
     def _members(self, alive: np.ndarray) -> None:
         """Note which components belong to which class; ``alive`` are those that the boundary knows."""
-        labels = self.mixture.labels[alive]
+        self._labels = labels = self.mixture.labels[alive]
         self.rivals = np.unique(labels)
         self.members = {int(k): [int(c) for c in np.flatnonzero(labels == k)] for k in self.rivals}
         # what the logarithm of a sum of exponentials may lose beside its terms
@@ -100,13 +102,17 @@ class _Mixture:
         """A better one."""
         raise NotImplementedError
 
-    def _lead(self, batch, at, i: int, j: int, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Upper bound of the lead of class i after moves u, and its gradient."""
+    def _lead(self, batch, rival: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Upper bounds of the leads of the winners over rivals after moves u of all rows, and their gradients."""
         raise NotImplementedError
 
-    def _starts(self, batch, at, i: int, j: int) -> list[np.ndarray]:
-        """Directions of attacks."""
+    def _starts(self, batch, rival: np.ndarray) -> list[np.ndarray]:
+        """Moves of all rows that may begin an attack."""
         raise NotImplementedError
+
+    def _sides(self, winner, rival) -> list[np.ndarray]:
+        """Which components stand for either side, shapes (n, C)."""
+        return [self._labels == side[:, None] for side in (winner, rival)]
 
     def _visit(self, batch) -> tuple[np.ndarray, np.ndarray]:
         """Radius and rival of every row: rivals by their quick bound, each pursued only where it may be the nearest."""
@@ -141,53 +147,52 @@ class _Mixture:
 
         Lengths and points, infinite and NaN where no crossing was found.
         """
-        winner, norm = batch.winner, self.norm
-        lengths, points = np.full(len(winner), np.inf), np.full((len(winner), d), np.nan)
-        for i, j in np.unique(np.stack([winner, rival], axis=1), axis=0):
-            rows = np.flatnonzero((winner == i) & (rival == j))
-            if i == j:
-                continue
-            with np.errstate(all="ignore"):
-                lead, gradient = self._lead(batch, rows, i, j, np.zeros((len(rows), d)))
-                direction = affine.steepest(gradient, norm)
-                reach = lead / np.maximum(affine.dual_norms(gradient, norm), TINY)
-                shortest = self._cross(batch, rows, i, j, direction, reach)
-                for start in self._starts(batch, rows, i, j):
-                    size = np.linalg.norm(start, ord=norm, axis=1)
-                    start = start / np.where(size > 0, size, 1.0)[:, None]
-                    length = self._cross(batch, rows, i, j, start, np.where(size > 0, np.minimum(size, shortest), 0))
-                    shorter = length < shortest
-                    direction = np.where(shorter[:, None], start, direction)
-                    shortest = np.where(shorter, length, shortest)
-                best, found = np.full(len(rows), np.inf), np.full((len(rows), d), np.nan)
-                length = shortest
-                for _ in range(DESCENTS):
-                    closer = length < best * (1 - 1e-12)
-                    best = np.where(closer, length, best)
-                    found[closer] = direction[closer] * length[closer, None]
-                    if not closer.any():
-                        break
-                    _, gradient = self._lead(batch, rows, i, j, np.nan_to_num(found))
-                    toward = affine.steepest(gradient, norm)
-                    # between the way so far and the way straight to the tangent plane
-                    mixed = direction + toward if norm == 2 else toward
-                    size = np.linalg.norm(mixed, ord=norm, axis=1, keepdims=True)
-                    direction = np.where(closer[:, None] & (size > 0), mixed / size, direction)
-                    length = self._cross(batch, rows, i, j, direction, np.where(np.isfinite(best), best, reach))
-            lengths[rows], points[rows] = grow(best, d + 8), found
-        return lengths, points
+        norm, n = self.norm, len(rival)
+        best, points = np.full(n, np.inf), np.full((n, d), np.nan)
+        with np.errstate(all="ignore"):
+            lead, gradient = self._lead(batch, rival, np.zeros((n, d)))
+            starts = [affine.steepest(gradient, norm) * (lead / affine.dual_norms(gradient, norm))[:, None]]
+            direction, length = np.zeros((n, d)), np.full(n, np.inf)
+            for start in starts + self._starts(batch, rival):
+                size = np.linalg.norm(start, ord=norm, axis=1)
+                way = start / np.where(size > 0, size, 1.0)[:, None]
+                found = self._cross(batch, rival, way, np.where(size > 0, np.minimum(size, length), 0.0))
+                shorter = found < length
+                direction[shorter], length = way[shorter], np.minimum(found, length)
+            for _ in range(DESCENTS):
+                closer = length < best * (1 - 1e-7)
+                best = np.where(closer, length, best)
+                points[closer] = direction[closer] * length[closer, None]
+                if not closer.any():
+                    break
+                toward = affine.steepest(self._lead(batch, rival, np.nan_to_num(points))[1], norm)
+                # between the way so far and the way straight to the tangent plane
+                mixed = direction + toward if norm == 2 else toward
+                size = np.linalg.norm(mixed, ord=norm, axis=1, keepdims=True)
+                direction = np.where(closer[:, None] & (size > 0), mixed / size, direction)
+                length = self._cross(batch, rival, direction, np.where(closer, best, 0.0))
+        lost = batch.winner == rival
+        return np.where(lost, np.inf, grow(best, d + 8)), np.where(lost[:, None], np.nan, points)
 
-    def _cross(self, batch, rows, i, j, direction, reach) -> np.ndarray:
-        """Along these directions, a length at which the lead is certainly negative, nearly the first."""
-        low, high = np.zeros(len(rows)), np.full(len(rows), np.inf)
-        step = np.where(np.isfinite(reach) & (reach > 0), reach, 1.0)
-        for k in range(40):
-            trial = np.where(np.isinf(high), step * 2.0 ** min(k, 8), (low + high) / 2)
-            crossed = self._lead(batch, rows, i, j, direction * trial[:, None])[0] < 0
-            high = np.where(crossed, trial, high)
-            low = np.where(crossed, low, np.maximum(low, trial))
-            if k >= 9 and (np.isinf(high) | (high <= low * (1 + 1e-9))).all():
+    def _cross(self, batch, rival, direction, reach) -> np.ndarray:
+        """Along these directions, a length at which the lead is certainly negative, nearly the first; not sought at reach 0."""
+        low, high = np.zeros(len(rival)), np.full(len(rival), np.inf)
+        asked = (reach > 0) & np.isfinite(reach)
+        for stretch in STRETCHES:
+            pending = asked & np.isinf(high)
+            if not pending.any():
                 break
+            trial = np.where(pending, reach * stretch, 0.0)
+            crossed = self._lead(batch, rival, direction * trial[:, None])[0] < 0
+            high = np.where(pending & crossed, trial, high)
+            low = np.where(pending & ~crossed, trial, low)
+        found = np.isfinite(high)
+        for _ in range(HALVINGS):
+            if (high[found] <= low[found] * (1 + 1e-7)).all():
+                break
+            trial = np.where(found, (low + np.where(found, high, 0)) / 2, 0.0)
+            crossed = found & (self._lead(batch, rival, direction * trial[:, None])[0] < 0)
+            high, low = np.where(crossed, trial, high), np.where(found & ~crossed, trial, low)
         return high
 
 
@@ -274,21 +279,29 @@ class LinearMixtureBoundary(_Mixture, AffineBoundary):
             best = np.maximum(best, radius)
         return best
 
-    def _lead(self, batch, at, i, j, u):
-        """Upper bound of the lead of class i after moves u, and its gradient."""
+    def _lead(self, batch, rival, u):
+        there = batch.scores + u @ self._ways.T
         leads, ways = [], []
-        for members in (self.members[i], self.members[j]):
-            there = batch.scores[at][:, members] + u @ self._ways[members].T
-            leads.append(self._sum(there))
-            ways.append(_weights(there, self.mixture.scale) @ self._ways[members])
+        for side in self._sides(batch.winner, rival):
+            values = np.where(side, there, -np.inf)
+            leads.append(self._sum(values))
+            ways.append(_weights(values, self.mixture.scale) @ self._ways)
         reach = np.linalg.norm(u, ord=self.norm, axis=1)
-        lost = batch.spent[at] + 4 * self._slope_error * reach + gamma(u.shape[1] + 16) * np.abs(leads[0])
+        lost = batch.spent + 4 * self._slope_error * reach + gamma(u.shape[1] + 16) * np.abs(there).max(axis=1)
         return leads[0] - leads[1] + lost, ways[0] - ways[1]
 
-    def _starts(self, batch, at, i, j):
-        """Straight towards every component of the rival."""
-        mean = self._responsibilities(batch, at, i) @ self._ways[self.members[i]]
-        return [-affine.steepest(self._ways[c] - mean, self.norm) for c in self.members[j]]
+    def _starts(self, batch, rival):
+        """Straight towards the components of the rival, one after the other."""
+        own, theirs = self._sides(batch.winner, rival)
+        mean = _weights(np.where(own, batch.scores, -np.inf), self.mixture.scale) @ self._ways
+        moves = []
+        for k in range(int(theirs.sum(axis=1).max())):
+            nth = theirs & (np.cumsum(theirs, axis=1) == k + 1)
+            gap = np.where(nth.any(axis=1)[:, None], self._ways[nth.argmax(axis=1)] - mean, 0.0)
+            lead = (np.where(own, batch.scores, -np.inf).max(axis=1) - np.where(nth, batch.scores, 0.0).sum(axis=1))[:, None]
+            size = affine.dual_norms(gap, self.norm)[:, None]
+            moves.append(-affine.steepest(gap, self.norm) * np.where(size > 0, np.abs(lead) / np.where(size > 0, size, 1), 0.0))
+        return moves
 
 
 # -- covariances of their own --------------------------------------------------------------------------------------------
@@ -390,8 +403,12 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
             flat.append(Rival(margin, steep[:, None], bend[:, None], np.zeros(len(at))))
             straight.append((margin, 2 * steep, np.maximum(-bend, 0)))
         heights, slopes, bends = (np.stack(columns, axis=1) for columns in zip(*straight, strict=True))
-        start = farthest(heights, slopes, bends, scale)
-        return np.maximum(start, mixture_radius(flat, scale, start)[0])
+        radius = farthest(heights, slopes, bends, scale)
+        bowls = np.flatnonzero(np.any([rival.values[:, 0] > 0 for rival in flat], axis=0))  # where curvature helps
+        if len(bowls):
+            found = mixture_radius([rival.some(bowls) for rival in flat], scale, radius[bowls])[0]
+            radius[bowls] = np.maximum(radius[bowls], found)
+        return radius
 
     def _pursue(self, batch, at, i, j, known):
         """The best over references, by the distance to every quadric."""
@@ -421,28 +438,36 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
         """Latents after moves u."""
         return batch.Z[at] + (u if self.pullback is None else self.pullback.forward(u))
 
-    def _lead(self, batch, at, i, j, u):
-        """Upper bound of the lead of class i after moves u, and its gradient."""
-        d, there, doubt = self.discriminant, self._there(batch, at, u), batch.z_error[at]
-        doubt = doubt + gamma(8) * row_norms(there)
-        leads, slopes, lost = [], [], np.zeros(len(at))
-        for members in (self.members[i], self.members[j]):
-            found = [d.score_and_slope(there, e) for e in members]
-            values = np.stack([score for score, _, _ in found], axis=1)
-            share = _weights(values, self.mixture.scale)
-            leads.append(self._sum(values))
-            y = np.sum([share[:, k, None] * y for k, (_, y, _) in enumerate(found)], axis=0)
-            slopes.append(-2 * (y if self.pullback is None else self.pullback.slopes(y)))
-            for e, (_, y, x) in zip(members, found, strict=True):
-                score_error, slope_error, _ = d.errors(x, y, e)
-                lost += 2 * score_error + (2 * (row_norms(y) + slope_error) + d.sizes[e] * doubt) * doubt
-        return leads[0] - leads[1] + grow(lost + self.slack), slopes[0] - slopes[1]
+    def _lead(self, batch, rival, u):
+        d, p, n = self.discriminant, self.pullback, len(rival)
+        there = self._there(batch, slice(None), u)
+        doubt = batch.z_error + gamma(8) * row_norms(there)
+        sides = self._sides(batch.winner, rival)
+        values, lost, slopes = np.full((n, len(d.means)), -np.inf), np.zeros(n), {}
+        for e in range(len(d.means)):
+            rows = np.flatnonzero(sides[0][:, e] | sides[1][:, e])
+            values[rows, e], y, x = d.score_and_slope(there[rows], e)
+            score_error, slope_error, _ = d.errors(x, y, e)
+            lost[rows] += 2 * score_error + (2 * (row_norms(y) + slope_error) + d.sizes[e] * doubt[rows]) * doubt[rows]
+            slopes[e] = rows, y if p is None else p.slopes(y)
+        lead, gradient = grow(lost + self.slack), np.zeros((n, self._rank))
+        for side, sign in zip(sides, (1, -1), strict=True):
+            own = np.where(side, values, -np.inf)
+            lead += sign * self._sum(own)
+            shares = _weights(own, self.mixture.scale)
+            for e, (rows, y) in slopes.items():
+                gradient[rows] -= 2 * sign * shares[rows, e, None] * y
+        return lead, gradient
 
-    def _starts(self, batch, at, i, j):
+    def _starts(self, batch, rival):
         """Towards the means of the rival's components, and where a quadric was touched."""
-        towards = [self.discriminant.means[c] - batch.Z[at] for c in self.members[j]]
-        towards = towards if self.pullback is None else [self.pullback.solve(move) for move in towards]
-        return [*towards, batch.touched[at]]
+        _, theirs = self._sides(batch.winner, rival)
+        moves = [batch.touched]
+        for k in range(int(theirs.sum(axis=1).max())):
+            nth = theirs & (np.cumsum(theirs, axis=1) == k + 1)
+            move = np.where(nth.any(axis=1)[:, None], self.discriminant.means[nth.argmax(axis=1)] - batch.Z, 0.0)
+            moves.append(move if self.pullback is None else self.pullback.solve(move))
+        return moves
 
     def _by_reference(self, theta):
         """Rows for which one component stands for the class, and which; then the others, as many at a time as have bases."""

@@ -15,8 +15,9 @@ from skcert.geometry.rounding import TINY, UNIT, gamma, grow, row_norms, shrink
 
 #: tangents taken; each is a Newton step on the square of the radius
 MAX_STEPS = 12
-#: halvings of the interval in which a root lies
-HALVINGS = 64
+#: Newton steps towards the root of a log-sum-exp, and by which shares of it one steps back until the certain side is reached
+NEWTONS = 30
+BACK = (1e-15, 4e-15, 1e-14, 1e-13, 1e-12, 1e-10, 1e-8, 1e-5, 1e-2)
 
 
 def farthest(heights: np.ndarray, slopes: np.ndarray, bends: np.ndarray, scale: float) -> np.ndarray:
@@ -33,27 +34,39 @@ def farthest(heights: np.ndarray, slopes: np.ndarray, bends: np.ndarray, scale: 
     radius : ndarray of shape (n,)
         From below; 0 where there is none, infinite where nothing bends towards the rival.
     """
+    # an exponential errs by a few units, relative to its argument's rounding as well
+    limit = np.log1p(-(heights.shape[1] + 16) * 4 * UNIT)
+
+    def excess(r):
+        """log sum exp less its limit, and its slope: both increase with r, so that Newton's steps come from above."""
+        lost = slopes * r[:, None] + bends * r[:, None] ** 2
+        left = (heights - lost - gamma(8) * (np.abs(heights) + lost)) / scale
+        top = left.min(axis=1)
+        shares = np.exp(top[:, None] - left)
+        total = shares.sum(axis=1)
+        steep = (shares * (slopes + 2 * bends * r[:, None])).sum(axis=1) / (scale * total)
+        return np.log(total) - top - limit, steep
+
     with np.errstate(all="ignore"):
         alone = 2 * heights / (slopes + np.sqrt(slopes**2 + 4 * bends * np.maximum(heights, 0)))
         alone = np.where(heights > 0, np.where((slopes == 0) & (bends == 0), np.inf, alone), 0.0)
-        high = alone.min(axis=1)
-        # an exponential errs by a few units, relative to its argument's rounding as well
-        limit = np.log1p(-(heights.shape[1] + 16) * 4 * UNIT)
-
-        def holds(r):
-            lost = slopes * r[:, None] + bends * r[:, None] ** 2
-            left = heights - lost - gamma(8) * (np.abs(heights) + lost)
-            top = left.min(axis=1)
-            return np.log(np.exp((top[:, None] - left) / scale).sum(axis=1)) - top / scale <= limit
-
-        endless = np.isinf(high)
-        never = endless & holds(np.zeros(len(high)))
-        low, high = np.zeros(len(high)), np.where(endless, 0.0, high)
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            inside = holds(middle)
-            low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-    return np.where(never, np.inf, np.nan_to_num(low, nan=0.0))
+        r = alone.min(axis=1)
+        endless = np.isinf(r)
+        never = endless & (excess(np.zeros(len(r)))[0] <= 0)
+        r = np.where(endless, 0.0, r)
+        for _ in range(NEWTONS):
+            value, steep = excess(r)
+            step = np.where(value > 0, value / steep, 0.0)
+            r = np.maximum(r - np.nan_to_num(step), 0)
+            if not (step > 1e-14 * r).any():
+                break
+        for back in BACK:
+            above = ~(excess(r)[0] <= 0)
+            if not above.any():
+                break
+            r = np.where(above, r * (1 - back), r)
+        r = np.where(excess(r)[0] <= 0, r, 0.0)
+    return np.where(never, np.inf, np.nan_to_num(r, nan=0.0))
 
 
 @dataclass(frozen=True)
@@ -92,12 +105,15 @@ class Rival:
             floor = np.maximum(np.maximum(least, 0), 1e-15 * np.abs(self.values).max(axis=-1) + TINY)
             s = np.maximum(s, floor)
             for _ in range(n_steps):  # Newton on 1 / ||y||, from below the root, where it is monotone
+                last = s
                 inverse = 1 / (gaps + s[:, None])
                 y = self.slopes * inverse
                 square = np.einsum("nd,nd->n", y, y)
                 falls = np.einsum("nd,nd,nd->n", y, y, inverse)
                 step = square / falls * (np.sqrt(square) / r[:, 0] - 1)
                 s = np.where(np.isfinite(step), np.maximum(s + np.maximum(step, 0), floor), s)
+                if (s <= last * (1 + 1e-9)).all():
+                    break
         return s
 
     def tangent(self, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
