@@ -210,7 +210,7 @@ class Certificate:
             ("points", str(n)),
             ("perturbation", f"l{self.norm:g} in {self.space!r}" + ("" if self.feature_scale is None else ", scaled")),
             ("guarantee", ("none (an estimate)" if self.guarantee == "none" else self.guarantee) + level),
-            ("method", self.method if self.exact or self.method != "exact" else "exact, then through a bound"),
+            ("method", self.method if self.exact or self.method != "exact" else "exact as far as it goes"),
             ("radii are", "distances to the boundary" if self.exact else "lower bounds of the distance"),
             ("predict in", self.arithmetic),
         ]

@@ -495,6 +495,10 @@ class Certifier:
         short = scores[at, nearest.winner[differ]] - scores[at, codes]
         single = np.float32 in (latents.dtype, getattr(getattr(self._model, "coef_", None), "dtype", None))
         size = np.where(np.isfinite(scores), np.abs(scores), 0).max(axis=1) + np.abs(points).max(axis=1) ** 2
+        if isinstance(self._discriminant, Affine):  # what was summed up to the scores
+            rule = self._discriminant
+            size += (np.abs(points) + np.abs(rule.center)) @ np.abs(rule.coef).max(axis=0)
+            size += np.abs(rule.intercept[np.isfinite(rule.intercept)]).max()
         if not (short <= (1e-3 if single else 1e-9) * size).all():
             raise ValueError(
                 f"{type(self._model).__name__}.predict decides otherwise than its fitted parameters say on {len(differ)} of "

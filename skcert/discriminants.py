@@ -329,7 +329,8 @@ class Quadratic:
             near = np.empty((len(far), len(self.means)))
             for k, (P, constant) in enumerate(zip(self.precisions, self.constants, strict=True)):
                 x = z * down - self.means[k] * down
-                near[:, k] = constant * down[:, 0] ** 2 - np.einsum("nd,nd->n", x, x * P if self.diagonal else x @ P)
+                near[:, k] = -np.einsum("nd,nd->n", x, x * P if self.diagonal else x @ P)
+                near[:, k] += constant * down[:, 0] ** 2 if np.isfinite(constant) else -np.inf
             winner[far] = near.argmax(axis=1)
         return winner
 

@@ -25,7 +25,19 @@ from typing import Any
 import numpy as np
 
 from skcert.geometry.affine import DUAL_ORDER, dual_norms
-from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, orthogonality_defect, row_norms, shrink, tiny
+from skcert.geometry.rounding import (
+    TINY,
+    UNIT,
+    column_norms,
+    fro,
+    gamma,
+    grow,
+    largest,
+    orthogonality_defect,
+    row_norms,
+    shrink,
+    tiny,
+)
 
 
 class Uncertifiable(TypeError):
@@ -296,14 +308,14 @@ class AffineStep:
         columns = np.broadcast_to(self.column_error, (self.n_inputs,))
         sizes = (size * typical if size.ndim == 1 else size @ typical) + np.abs(self.offset)
         sizes += 8 * (self.offset_error + columns @ typical) / slack  # where coefficients cancelled, what is left is noise
-        weights = random_weights(len(sizes)) / np.where(sizes > 0, sizes, 1)
+        weights = random_weights(len(sizes)) / np.where(sizes > TINY, sizes, 1)
         forward = weights * self.matrix if self.matrix.ndim == 1 else weights @ self.matrix
         reach = np.abs(weights) * size if size.ndim == 1 else np.abs(weights) @ size
         moved = before - self.center
         gap = moved @ forward + weights @ self.offset - after @ weights
         room = np.abs(moved, out=moved) @ reach + 2 * (center @ reach) + np.abs(weights) @ np.abs(self.offset)
         noise = 8 * np.abs(weights).sum() * (self.offset_error + moved @ columns) + 2 * fro(forward) * error
-        return bool((np.abs(gap) <= slack * room + noise).all())
+        return bool((np.isinf(noise) | (np.abs(gap) <= slack * room + noise)).all())
 
 
 def _times(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -338,6 +350,11 @@ class NormalizeStep:
     norm: float
     unit: float = 0.0
 
+    @property
+    def edge(self) -> float:
+        """Up to which length no sum overflows."""
+        return float(np.sqrt(largest(self.unit))) if self.norm == 2 else largest(self.unit)
+
     def lengths(self, X: np.ndarray) -> np.ndarray:
         """Norms of the rows."""
         return np.linalg.norm(X, ord=self.norm, axis=1)
@@ -352,7 +369,8 @@ class NormalizeStep:
         d = X.shape[1]
         lengths = self.lengths(X)
         slack = (1 + np.sqrt(d)) * x_error + gamma(d + 6) * np.linalg.norm(X, axis=1)
-        near = lengths < NEAR_ORIGIN + x_error * np.sqrt(d)  # perhaps not normalised at all: nothing is known
+        # perhaps not normalised at all, or by a sum that overflows: nothing is known
+        near = (lengths < NEAR_ORIGIN + x_error * np.sqrt(d)) | ~(lengths < self.edge)
         # a row of length one in its norm is of length sqrt(d) at most in l2, and so is what dividing may have cost
         divided = gamma(d + 6, self.unit) * np.sqrt(d)
         return np.where(near, np.inf, grow(slack / np.where(near, 1, lengths) + divided, d + 8))
@@ -362,12 +380,13 @@ class NormalizeStep:
 
         For the Euclidean norm the nearest point at chord r is at ``||x|| r sqrt(1 - r^2/4)``, from r = sqrt(2) on the origin.
         In the others ``||x/|x| - y/|y| || <= 2 ||x - y|| / ||x||`` (Massera and Schaeffer 1958). Rows about the origin are not
-        normalised: no ball reaches them.
+        normalised: no ball reaches them, nor rows so long that their squares overflow.
         """
         r = np.asarray(radius, dtype=float)
         share = np.minimum(r, np.sqrt(2))
         turned = share * np.sqrt(1 - share**2 / 4) if self.norm == 2 else np.minimum(r / 2, 1)
-        return np.maximum(shrink(np.minimum(lengths * turned, lengths - NEAR_ORIGIN), 16), 0)
+        room = np.minimum(lengths - NEAR_ORIGIN, self.edge - lengths)
+        return np.maximum(shrink(np.minimum(lengths * turned, room), 16), 0)
 
 
 @dataclass(frozen=True)
@@ -456,7 +475,7 @@ class Link:
     transform : callable
         Its own.
     single : bool
-        Whether it computes with float32 parameters.
+        Whether it, or a part of it, computes with float32 parameters.
     """
 
     name: str

@@ -58,7 +58,7 @@ MUTANTS = {
     "lengthen the attack by nothing": ("_certify.py", "STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 5e-6, 5e-5, 5e-4, 5e-3, 0.05, 0.5)", "STRETCHES = (-1e-6,)"),
     "forget the error of the coefficients": ("discriminants.py", "coef_error = grow(lost + wrong, d + 8)", "coef_error = 0 * lengths"),
     "forget the error of the scores": ("discriminants.py", "return grow(score + constant, d + 8), grow(slope, d + 8)", "return 0 * score, grow(slope, d + 8)"),
-    "share one tolerance between features of different units": ("perturbations.py", "/ np.where(sizes > 0, sizes, 1)\n", "/ sizes.max()\n"),
+    "share one tolerance between features of different units": ("perturbations.py", "/ np.where(sizes > TINY, sizes, 1)\n", "/ sizes.max()\n"),
     "ignore the feature scale": ("_certify.py", "route.narrow(norm, None if (whole == 1).all() else whole)", "route.narrow(norm, None)"),
     "compare scores by signs alone": ("perturbations.py", "return rng.uniform(0.5, 1.0, n) * rng.choice([-1.0, 1.0], n)", "return np.ones(n)"),
     "believe any scores of the model": ("boundaries/affine.py", "if not (np.abs(with_scores - (X @ slope + constant)) <= 2e-11 * len(scores) * reach).all():", "if False:"),

@@ -70,8 +70,10 @@ def unrolled(estimator: Any, name: str) -> Iterator[tuple[str, Any]]:
 def link(name: str, step: Any) -> Link:
     """A step with what it does to a perturbation."""
     carriers = perturbation_of(step)
+    carriers = carriers if isinstance(carriers, tuple) else (carriers,)
     single = any(getattr(value, "dtype", None) == np.float32 for value in vars(step).values())
-    return Link(name, carriers if isinstance(carriers, tuple) else (carriers,), step.transform, single)
+    inner = (each for part in carriers if isinstance(part, ParallelStep) for branch in part.branches for each in branch.links)
+    return Link(name, carriers, step.transform, single or any(each.single for each in inner))
 
 
 def chain(estimator: Any) -> tuple[Link, ...]:

@@ -89,14 +89,17 @@ _LINEAR: dict[type, Any] = {
 
 
 def unit_of_scores(model: Any, unit: float) -> float:
-    """The unit of rounding in which ``predict`` computes on latents of this one: arrays of two types make the wider one.
+    """The unit of rounding in which ``predict`` computes on latents of this one.
 
-    Ours is float64 on every input; of models that keep other things than arrays of coefficients the narrower type is assumed.
+    Ours is float64 on every input. Arrays of two types make the wider one; but what a model makes of its own parameters alone,
+    such as the logarithms of its variances, is of their type. Of models that keep nothing known the narrower type is assumed.
     """
     if isinstance(model, CertifiedGMMClassifier | Head):
         return UNIT
     kept = [getattr(model, name) for name in ("coef_", "theta_", "means_") if hasattr(model, name)]
-    return UNIT if kept and all(np.asarray(values).dtype == np.float64 for values in kept) else unit
+    if kept and all(np.asarray(values).dtype == np.float64 for values in kept):
+        return UNIT
+    return unit if hasattr(model, "coef_") or not kept else SINGLE
 
 
 def compares_own_scores(model: Any) -> bool:

@@ -45,7 +45,7 @@ class EllipsoidBoundary:
         # the iteration stops at. The one allowance that is measured and not derived.
         with np.errstate(invalid="ignore"):
             blur = 4 * ((high - low)[at, winner] + (high - low)[at, rival]) + 1e-8 * (np.abs(own) + np.abs(nearest))
-        radius = np.nan_to_num(radius - np.nan_to_num(blur, nan=0.0, posinf=np.inf), nan=0.0, posinf=np.inf)
+        radius = np.nan_to_num(radius - np.nan_to_num(blur, nan=np.inf, posinf=np.inf), nan=0.0, posinf=np.inf)
         radius = radius - 2 * z_error  # every distance is 1-Lipschitz in z
         out.winner, out.runner_up = self.classes[winner], self.classes[rival]
         with np.errstate(divide="ignore", invalid="ignore"):  # size 0: no feature can move

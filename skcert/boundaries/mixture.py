@@ -166,11 +166,15 @@ class _Mixture:
                 if not closer.any():
                     break
                 toward = affine.steepest(self._lead(batch, rival, np.nan_to_num(points))[1], norm)
-                # between the way so far and the way straight to the tangent plane
-                mixed = direction + toward if norm == 2 else toward
-                size = np.linalg.norm(mixed, ord=norm, axis=1, keepdims=True)
-                direction = np.where(closer[:, None] & (size > 0), mixed / size, direction)
-                length = self._cross(batch, rival, direction, np.where(closer, best, 0.0))
+                length, asked = np.full(n, np.inf), np.where(closer, best, 0.0)
+                before = direction.copy()
+                # between the way so far and the way straight to the tangent plane, and, where there are corners, to them
+                for mixed in (before + toward,) if norm == 2 else (before + toward, toward):
+                    size = np.linalg.norm(mixed, ord=norm, axis=1, keepdims=True)
+                    way = np.where(size > 0, mixed / np.where(size > 0, size, 1.0), before)
+                    found = self._cross(batch, rival, way, asked)
+                    shorter = found < length
+                    direction[shorter], length = way[shorter], np.minimum(found, length)
         lost = batch.winner == rival
         return np.where(lost, np.inf, grow(best, d + 8)), np.where(lost[:, None], np.nan, points)
 

@@ -234,6 +234,31 @@ def test_the_search_breaks_no_certificate_of_a_curved_or_piped_rule(how, dtype, 
     assert check_certificate(model, X[:15], certificate, random_state=0, n_directions=8) is None
 
 
+@FLOATS
+@pytest.mark.parametrize("how", ["naive bayes", "diag"])
+def test_squares_that_are_large_only_at_the_far_end_of_the_ball_are_paid_for(how, dtype):
+    """Two classes of one mean and nearly one variance: at the point all is small, at the boundary it nearly cancels."""
+    rng = np.random.default_rng(12)
+    d, broken = 4, 0
+    for seed in range(6):
+        variances = np.array([np.ones(d), np.full(d, 1 / (1 - 10.0 ** -rng.uniform(3, 4)))]).astype(dtype)
+        if how == "diag":
+            model = CertifiedGMMClassifier.from_parameters(np.zeros((2, d)), variances, [0.53, 0.47], covariance_type="diag")
+        else:
+            model = GaussianNB()
+            model.classes_, model.n_features_in_, model.epsilon_ = np.array([0, 1]), d, 0.0
+            model.theta_, model.var_ = np.zeros((2, d), dtype=dtype), variances
+            model.class_prior_ = np.array([0.53, 0.47], dtype=dtype)
+        X = (1e-3 * rng.standard_normal((10, d))).astype(dtype)
+        certificate = certify(model, X, return_attack=True)
+        assert (certificate.radius > 10).all() and (certificate.prediction == 0).all()
+        assert check_certificate(model, X, certificate, random_state=seed, n_directions=64) is None
+        # the search is strong: it finds what a millionth more, or what rounds to the real distance, does not pay for
+        plain = replace(certificate, radius=certificate.attack_radius * (1 - (1e-12 if dtype == np.float64 else 1e-8)))
+        broken += check_certificate(model, X, plain, random_state=seed, n_directions=64) is not None
+    assert broken >= 1 or (dtype == np.float64 or how == "diag")
+
+
 # -- linear rules in rational arithmetic -------------------------------------------------------------------------------
 
 
