@@ -283,38 +283,39 @@ class Quadratic:
         y = x * self.precisions[k] if self.diagonal else x @ self.precisions[k]
         return self.constants[k] - np.einsum("nd,nd->n", x, y), y, x
 
-    def errors(self, x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Per row, upper bounds of the errors of the score and (l2) of the slope of ``score_and_slope``, and of ||D_k x||."""
+    def errors(self, x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Per row, upper bounds of what the score and (l2) the slope of ``score_and_slope`` may be off by.
+
+        And how much of the first is rounding, not a doubt about the parameters; and of ||D_k x||.
+        """
         d, rho = self.n_features, self.precision_error[k]
         scaled = x * self.units[k]
         lengths = row_norms(scaled)
         if self.diagonal:
             spread = np.einsum("nd,nd->n", np.abs(x), np.abs(y))
-            score, slope = (gamma(2 * d + 6) + rho) * spread, (gamma(4) + rho) * row_norms(y)
+            score, slope = rho * spread, (gamma(4) + rho) * row_norms(y)
         else:
             # |x|'|P||x| = |Dx|' |D^-1 P D^-1| |Dx| <= ||Dx|| sum_k |Dx|_k ||row k||, in which no feature has a unit
             slopes = row_norms(y * self._per_unit[k])
-            spread = np.abs(scaled, out=scaled) @ self._rows[k]
+            spread = lengths * (np.abs(scaled, out=scaled) @ self._rows[k])
             slip = self._slip[k] * lengths
-            score = gamma(2 * d + 6) * lengths * spread + (rho * slopes + slip) * lengths
+            score = (rho * slopes + slip) * lengths
             slope = (gamma(4) + rho) * slopes + gamma(d + 2) * fro(self._rows[k]) * lengths + slip
             slope *= self.units[k].max()
-        constant = 2 * UNIT * np.abs(self.constants[k]) + self.constant_error[k]
-        return grow(score + constant, d + 8), grow(slope, d + 8), lengths
+        rounding = grow(gamma(2 * d + 6) * spread + 2 * UNIT * np.abs(self.constants[k]), d + 8)
+        return grow(score + rounding + self.constant_error[k], d + 8), grow(slope, d + 8), rounding, lengths
 
-    def predicted(self, error: np.ndarray, lengths: np.ndarray, k: int, unit: float) -> np.ndarray:
-        """Per row, an upper bound of the error of the score that ``predict`` computes, from what :meth:`errors` returned."""
+    def predicted(self, rounding: np.ndarray, lengths: np.ndarray, k: int, unit: float) -> np.ndarray:
+        """Per row, an upper bound of the rounding of the score that ``predict`` computes, from what :meth:`errors` returned."""
         if self.growth is None or self.bulk is None:
-            return error
+            return rounding
         d = self.n_features
-        own = gamma(2 * d + 16, unit) * self.growth[k] * lengths**2 + gamma(d + 16, unit) * self.bulk[k]
-        return grow(error + own)
+        return grow(gamma(2 * d + 16, unit) * self.growth[k] * lengths**2 + gamma(d + 16, unit) * self.bulk[k])
 
     def rounding(self, unit: float) -> np.ndarray:
         """kappa of shape (K,): u away from x, what ``predict`` loses grows by ``kappa (2 ||D_k x|| + ||D_k u||) ||D_k u||``."""
         growth = self.strength if self.growth is None else self.growth
-        lost = gamma(2 * self.n_features + 16, unit) * growth
-        return grow(lost + self.precision_error * self.strength + self._slip)
+        return grow(gamma(2 * self.n_features + 16, unit) * growth)
 
     def winners(self, Z: np.ndarray) -> np.ndarray:
         """The class of the largest score, also where scores overflow: points and means divided by a power of 2 decide there."""
@@ -392,7 +393,7 @@ class NearestEllipsoid:
 
     def _signed(self, Z, k):
         score, y, x = self.quadratic.score_and_slope(Z, k)
-        score_error, slope_error, _ = self.quadratic.errors(x, y, k)
+        score_error, slope_error, _, _ = self.quadratic.errors(x, y, k)
         beyond = -score - self.bounds[k]
         score_error = score_error + 4 * UNIT * (self.bounds[k] + np.abs(score))
         basis, way_in, way_out = self._axes[k]

@@ -451,7 +451,7 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
         for e in range(len(d.means)):
             rows = np.flatnonzero(sides[0][:, e] | sides[1][:, e])
             values[rows, e], y, x = d.score_and_slope(there[rows], e)
-            score_error, slope_error, _ = d.errors(x, y, e)
+            score_error, slope_error, _, _ = d.errors(x, y, e)
             lost[rows] += 2 * score_error + (2 * (row_norms(y) + slope_error) + d.sizes[e] * doubt[rows]) * doubt[rows]
             slopes[e] = rows, y if p is None else p.slopes(y)
         lead, gradient = grow(lost + self.slack), np.zeros((n, self._rank))

@@ -318,11 +318,11 @@ class QuadraticBoundary:
             pulled = gamma(d.n_features + 2) * (fro(p.factor) if p.factor.ndim == 2 else p.size) + p.error
         for k in range(K):
             scores[:, k], y, x = d.score_and_slope(Z, k)
-            error, slope_error[:, k], reach = d.errors(x, y, k)
+            error, slope_error[:, k], rounded, reach = d.errors(x, y, k)
             reach = grow(reach + d.units[k].max() * z_error, d.n_features)
             lengths = row_norms(y) + slope_error[:, k]
             # of this score, and of that which predict computes at these very latents
-            score_error[:, k] = error + d.predicted(error, reach, k, self.unit)
+            score_error[:, k] = error + d.predicted(rounded, reach, k, self.unit)
             score_error[:, k] += (2 * lengths + d.sizes[k] * z_error) * z_error
             slope_error[:, k] += d.sizes[k] * z_error
             moved, strength = lost[:, k], self._strength[k]

@@ -248,7 +248,7 @@ def within(rule, X, exact):
     scores = rule.scores(X)
     for k in range(rule.n_classes):
         score, y, x = rule.score_and_slope(X, k)
-        bound, _, _ = rule.errors(x, y, k)
+        bound, *_ = rule.errors(x, y, k)
         lost = np.array([float(abs(mpf(float(s)) - row[k])) for s, row in zip(scores[:, k], exact, strict=True)])
         assert (lost <= bound).all()
         assert (bound <= 1e-11 * np.abs(scores[:, k]).max()).all()
@@ -307,7 +307,7 @@ def test_a_slip_is_in_the_bounds_of_scores_and_slopes():
     rule = Quadratic.exact(np.zeros((1, 4)), P[None], [0.0], rounding=g)
     x = rng.standard_normal((50, 4)) / np.array([1, 1e3, 1, 1e-3])
     _, y, _ = rule.score_and_slope(x, 0)
-    score, slope, _ = rule.errors(x, y, 0)
+    score, slope, *_ = rule.errors(x, y, 0)
     assert (np.abs(np.einsum("nd,de,ne->n", x, E, x)) <= score).all()
     assert (np.linalg.norm(x @ E, axis=1) <= slope).all()
 
