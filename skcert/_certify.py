@@ -582,7 +582,7 @@ def certify(estimator, X, *, norm=2, method="auto", space="input", feature_scale
         Points as the estimator's ``predict`` takes them.
     norm : {1, 2, numpy.inf}, default=2
         l_p norm of the perturbation. Exact for linear boundaries; quadratic ones are exact in l2 and, where curvatures are
-        diagonal, in linf, and bounded from below otherwise (theory 1.5), at about a millisecond per point and rival.
+        diagonal, in linf, and bounded from below otherwise (theory 1.5), at milliseconds per point.
     method : {"auto", "exact", "pairwise", "paper"}, default="auto"
         "exact": the distance to the nearest boundary (theory 1.3, 1.4), or the best lower bound where that is not to be had
         (theory 1.5, 1.6): ``certificate.exact`` says which. "pairwise": a closed-form lower bound, rival by rival

@@ -62,3 +62,16 @@ def test_attacks_on_standardised_latents_are_sharp_and_nothing_shorter_works(res
         u = (certificate.attack - points) / certificate.attack_radius[:, None]
         inside = points + u * certificate.radius[:, None] * (1 - 1e-9)
         assert (pipe.predict(inside) == certificate.prediction).all()
+
+
+def test_other_norms_of_curved_boundaries_come_closer_than_the_plain_bounds(resnet20):
+    X, y, Z, _, _ = resnet20
+    scaler = StandardScaler().fit(X.astype(float))
+    model = CertifiedGMMClassifier(covariance_type="full").fit(scaler.transform(X.astype(float)), y)
+    points = scaler.transform(Z[:200].astype(float))
+    euclidean = model.certify(points).radius
+    for norm, share, inside in ((np.inf, 0.97, 8.0), (1, 0.98, 1.0)):
+        found, plain = (model.certify(points, norm=norm, method=method) for method in ("exact", "pairwise"))
+        assert np.median(found.radius / found.attack_radius) > share
+        assert (found.radius >= np.maximum(plain.radius, euclidean / inside) * (1 - 1e-9)).all()
+        assert np.median(np.maximum(plain.radius, euclidean / inside) / found.attack_radius) < 0.8
