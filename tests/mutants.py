@@ -84,7 +84,7 @@ MUTANTS = {
     "look into no search": ("adapters/composites.py", 'return hasattr(estimator, "refit")', "return False"),
     "explain in scaled units what is measured in others": ("_explanation.py", "return np.nan_to_num(self.after - self.before)", "return np.nan_to_num(self.after - self.before) / np.where(self.scale > 0, self.scale, 1)"),
     "forget that predict rounds": ("boundaries/affine.py", "share = gamma(d.n_features + 12, unit)", "share = 0.0"),
-    "forget that predict rounds away from the point": ("discriminants.py", "lost = gamma(2 * self.n_features + 16, unit) * growth\n        return grow(lost", "lost = 0 * growth\n        return grow(lost"),
+    "forget that predict rounds away from the point": ("discriminants.py", "return grow(gamma(2 * self.n_features + 16, unit) * growth)", "return 0 * growth"),
     "take float32 for float64": ("_points.py", "return SINGLE if any(kind == np.float32 for kind in kinds) else UNIT", "return UNIT"),
     "forget what the steps lose": ("routes.py", "return step.computed(unit) if unit else step", "return step"),
     "lose nothing in the step before": ("perturbations.py", "both, constants = _composed(B, lost), _times(B, constant)", "both, constants = _composed(B, 0 * lost), _times(B, 0 * constant)"),

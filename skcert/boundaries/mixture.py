@@ -98,8 +98,8 @@ class _Mixture:
         """Lower bound of the distance to class j."""
         raise NotImplementedError
 
-    def _pursue(self, batch, at, i: int, j: int, known: np.ndarray) -> np.ndarray:
-        """A better one."""
+    def _pursue(self, batch, at, i: int, j: int, known: np.ndarray, enough: np.ndarray) -> np.ndarray:
+        """A better one; what exceeds ``enough`` need not be better."""
         raise NotImplementedError
 
     def _lead(self, batch, rival: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +132,7 @@ class _Mixture:
                 ask = bound[np.arange(len(rows)), visit] < best
                 for column in np.unique(visit[ask]):
                     at = np.flatnonzero(ask & (visit == column))
-                    found = self._pursue(batch, rows[at], i, others[column], bound[at, column])
+                    found = self._pursue(batch, rows[at], i, others[column], bound[at, column], best[at])
                     closer = found < best[at]
                     best[at[closer]], nearest[at[closer]] = found[closer], column
             alone = np.isinf(best)  # no rival can win: name the one with the next best score
@@ -269,7 +269,7 @@ class LinearMixtureBoundary(_Mixture, AffineBoundary):
         """With the responsibilities at the point as reference."""
         return self._radius(*self._lines(batch, at, i, j, self._responsibilities(batch, at, i))[:2])
 
-    def _pursue(self, batch, at, i, j, known):
+    def _pursue(self, batch, at, i, j, known, enough):
         """With the responsibilities where the nearest hyperplane is touched, and again."""
         best, radius, own = known.copy(), known, self.members[i]
         theta = self._responsibilities(batch, at, i)
@@ -359,7 +359,7 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
         self._closely = method == "exact"
         self._low = self._along_ball(*self._bends(exact=not self._closely))[0]
         with progress(len(X), "certifying", "row") as bar:
-            for rows in batches(len(X), 8 * (2 * dims + X.shape[1] + (C + 8) * self._rank + 8 * C), 16 * 2**20):
+            for rows in batches(len(X), 8 * (2 * dims + X.shape[1] + (C + 8) * self._rank + 8 * C), 40 * 2**20):
                 Z, error, lost = self._latents(X[rows], None if x_error is None else x_error[rows])
                 terms = self._terms(Z, error, lost)
                 batch = _QuadraticBatch(
@@ -414,7 +414,7 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
             radius[bowls] = np.maximum(radius[bowls], found)
         return radius
 
-    def _pursue(self, batch, at, i, j, known):
+    def _pursue(self, batch, at, i, j, known, enough):
         """The best over references, by the distance to every quadric."""
         own, best = self.members[i], known.copy()
         if not self._closely:
@@ -424,18 +424,21 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
             for rows, sole in self._by_reference(_settled(theta, False)):
                 side = self._reference(batch, at[rows], i, np.eye(len(own))[[sole] * len(rows)])
                 best[rows] = np.maximum(best[rows], self._other_norm(batch, at[rows], i, j, side, sole, known[rows]))
-        for _ in range(REFERENCES if len(own) > 1 else 1):
-            theta = _settled(theta, self._rank <= OWN_BASES)
-            u = np.zeros((len(at), self._rank))
+        theta, left = _settled(theta, self._rank <= OWN_BASES), np.arange(len(at))
+        for _ in range(REFERENCES):
+            u = np.zeros((len(left), self._rank))
             for rows, sole in self._by_reference(theta):
-                side = self._reference(batch, at[rows], i, theta[rows])
-                found, u[rows] = self._exactly(batch, at[rows], i, j, side, sole, known[rows])
-                best[rows] = np.maximum(best[rows], shrink(found / self._wide))
-            batch.touched[at] = u
-            if len(own) > 1:
-                there = self._there(batch, at, u)
-                scores = np.stack([self.discriminant.score_and_slope(there, e)[0] for e in own], axis=1)
-                theta = _weights(scores, self.mixture.scale)
+                side = self._reference(batch, at[left[rows]], i, theta[rows])
+                found, u[rows] = self._exactly(batch, at[left[rows]], i, j, side, sole, known[left[rows]])
+                best[left[rows]] = np.maximum(best[left[rows]], shrink(found / self._wide))
+            batch.touched[at[left]] = u
+            there = self._there(batch, at[left], u)
+            scores = np.stack([self.discriminant.score_and_slope(there, e)[0] for e in own], axis=1)
+            after = _settled(_weights(scores, self.mixture.scale), self._rank <= OWN_BASES)
+            more = (best[left] < enough[left]) & (np.abs(after - theta).max(axis=1) > SOLE)
+            left, theta = left[more], after[more]
+            if not len(left):
+                break
         return best
 
     def _there(self, batch, at, u):

@@ -310,9 +310,9 @@ def test_one_nu_for_each_component_would_be_too_large(kind):
 @KINDS
 def test_pairwise_is_no_larger_than_exact_and_paper_is_refused(kind, norm):
     rng = np.random.default_rng(8)
-    for counts in ([2, 2], [1, 3], [3, 2, 1]):
+    for counts in ([1, 3], [2, 2, 1]):
         model = made(random_mixture(rng, kind, counts, 3), kind)
-        Z = 2.5 * rng.standard_normal((15, 3))
+        Z = 2.5 * rng.standard_normal((8, 3))
         pairwise, exact = (model.certify(Z, norm=norm, method=method) for method in ("pairwise", "exact"))
         if norm == 2 or kind == "tied":  # in the other norms both are bounds of curved boundaries, and neither need win
             assert (pairwise.radius <= exact.radius * (1 + 1e-9)).all()
@@ -327,7 +327,7 @@ def test_pairwise_is_no_larger_than_exact_and_paper_is_refused(kind, norm):
 def test_the_order_of_classes_and_components_does_not_matter(kind, norm):
     rng = np.random.default_rng(9)
     means, covariances, priors, who, weights = random_mixture(rng, kind, [2, 1, 3], 3)
-    Z = 2.5 * rng.standard_normal((15, 3))
+    Z = 2.5 * rng.standard_normal((8, 3))
     plain = made((means, covariances, priors, who, weights), kind).certify(Z, norm=norm)
     order, names = rng.permutation(6), np.array([2, 0, 1])
     turned = covariances if kind == "tied" else covariances[order]

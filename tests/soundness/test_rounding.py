@@ -107,7 +107,7 @@ def random_line(rng, how, norm, dtype, d=50):
 
     Points lie on a grid, so that with their distance they can be moved exactly: then only the sum is rounded.
     """
-    X = (np.round(rng.uniform(-1, 1, (8, d)) * 2**20) / 2**20).astype(dtype)
+    X = (np.round(rng.uniform(-1, 1, (5, d)) * 2**20) / 2**20).astype(dtype)
     fitted = [step.fit(rng.standard_normal((200, d)).astype(dtype) * 4) for step in STEPS[how]()]
     for k, step in enumerate(fitted[1:], 1):
         step.fit(make_pipeline(*fitted[:k]).transform(rng.standard_normal((200, d)).astype(dtype) * 4))
@@ -144,7 +144,7 @@ def test_the_attack_that_breaks_margin_over_norm_breaks_no_certificate(how, dtyp
 @FLOATS
 def test_a_given_head_keeps_its_label_and_loses_a_billionth_at_most(dtype, norm):
     broken, rng = 0, np.random.default_rng(1)
-    for seed in range(6):
+    for seed in range(4):
         pipe, X = random_line(rng, "alone", norm, dtype)
         head = Affine(pipe[-1].coef_, pipe[-1].intercept_)
         certificate = certify(head, X, norm=norm, return_attack=True)
@@ -204,34 +204,34 @@ def test_no_point_that_is_a_few_ulps_inside_the_sphere_has_another_label(how, dt
     X, y = three_blobs(rng, 6, dtype)
     model = WALKED[how]().fit(X, y)
     tried = 0
-    for norm in (1, 2, inf):
+    for norm in (1, 2):
         certificate = certify(model, X[:12], norm=norm, return_attack=True)
         rows = np.flatnonzero((certificate.radius > 0) & np.isfinite(certificate.attack).all(axis=1))
-        for n in rows[:5]:
+        for n in rows[:4]:
             x, radius = X[n].astype(float), certificate.radius[n]
             u = certificate.attack[n] - x
             u /= np.linalg.norm(u, ord=norm)
             near = (x + radius * (1 - np.float64([0, 1e-16, 1e-15, 1e-12])[:, None]) * u).astype(dtype)
-            z = np.repeat(near, 40, axis=0)
+            z = np.repeat(near, 25, axis=0)
             ulps = rng.integers(-2, 3, z.shape) * (rng.random(z.shape) < 0.5)
             z = (z + ulps * np.spacing(np.abs(z))).astype(dtype)
             inside = np.array([is_within(x, point, radius, norm) for point in z])
             tried += inside.sum()
             alone = [model.predict(point[None])[0] for point in z[inside][:10]]
             assert (np.append(model.predict(z[inside]), alone) == certificate.prediction[n]).all() if inside.any() else True
-    assert tried > 300
+    assert tried > 130
 
 
-@NORMS
 @FLOATS
+@pytest.mark.parametrize("norm", [2, inf])
 @pytest.mark.parametrize("how", WALKED)
 def test_the_search_breaks_no_certificate_of_a_curved_or_piped_rule(how, dtype, norm):
     rng = np.random.default_rng(4)
     X, y = three_blobs(rng, 6, dtype)
     model = WALKED[how]().fit(X, y)
-    certificate = certify(model, X[:15], norm=norm, return_attack=True)
+    certificate = certify(model, X[:10], norm=norm, return_attack=True)
     assert (certificate.radius > 0).sum() > 5
-    assert check_certificate(model, X[:15], certificate, random_state=0, n_directions=8) is None
+    assert check_certificate(model, X[:10], certificate, random_state=0, n_directions=8) is None
 
 
 @FLOATS
@@ -340,7 +340,7 @@ def conditioned(rng, K, d, condition, kind):
 
 @pytest.mark.parametrize("kind", ["full", "diag", "tied"])
 @pytest.mark.parametrize("condition", [10.0, 1e6, 1e12])
-@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
 @pytest.mark.parametrize("offset", [0.0, 1e8])
 def test_a_quadric_certifies_less_but_never_more_than_60_digits(kind, condition, scale, offset):
     rng = np.random.default_rng([6, int(condition)])
@@ -446,9 +446,9 @@ def test_a_pipeline_in_float32_certifies_less_than_in_float64(before, model, nor
 @pytest.mark.parametrize("kind", ["tied", "full", "diag", "spherical"])
 @pytest.mark.parametrize("n_components", [1, 2])
 def test_our_classifier_computes_in_float64_on_float32(kind, n_components, norm):
-    X, y = three_blobs(np.random.default_rng(10), 5, np.float32)
+    X, y = three_blobs(np.random.default_rng(10), 5, np.float32, 90)
     model = CertifiedGMMClassifier(covariance_type=kind, n_components=n_components, random_state=0).fit(X, y)
-    narrow, wide = (model.certify(points, norm=norm) for points in (X[:20], X[:20].astype(float)))
+    narrow, wide = (model.certify(points, norm=norm) for points in (X[:6], X[:6].astype(float)))
     np.testing.assert_array_equal(narrow.radius, wide.radius)
     np.testing.assert_array_equal(model.predict(X), model.predict(X.astype(float)))
 
