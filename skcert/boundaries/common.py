@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
 from skcert.geometry.rounding import grow
@@ -37,6 +39,16 @@ class Nearest:
         self.radius[rows], self.attack_radius[rows] = part.radius, part.attack_radius
         if self.attack is not None:
             self.attack[rows] = part.attack
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread():
+    """A context for many small matrices, on which the threads of BLAS only wait for each other."""
+    return _threads().limit(limits=1, user_api="blas")
 
 
 def progress(total: int, description: str, unit: str) -> tqdm:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from skcert.boundaries.common import Nearest, latents_of, progress, scaled, second_best, split
+from skcert.boundaries.common import Nearest, latents_of, one_thread, progress, scaled, second_best, split
 from skcert.discriminants import Quadratic, batches
 from skcert.geometry import affine, norms, quadric
 from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, largest, product, row_norms, spectral
@@ -292,7 +293,8 @@ class QuadraticBoundary:
                 low[i, j], high[i, j] = w[0] - slip, w[-1] + slip
                 low[j, i], high[j, i] = -high[i, j], -low[i, j]
         bytes_per_row = 8 * 12 * K + (0 if self.fold is None else 8 * 2 * (dims + X.shape[1]))
-        with progress(len(X), "certifying", "row") as bar:
+        small = nullcontext() if self.norm == 2 else one_thread()
+        with small, progress(len(X), "certifying", "row") as bar:
             for rows in batches(len(X), bytes_per_row, 8 * 2**20):
                 Z, error, lost = self._latents(X[rows], None if x_error is None else x_error[rows])
                 self._block(out, rows, Z, error, lost, low, high, method)

@@ -119,7 +119,8 @@ class Rival:
     def tangent(self, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A and L: in a ball of radius r, m + 2 h'u + u'Wu is at least ``A - 2 r error - L r^2``, tight at ``radius``.
 
-        Weak duality: ``-h'(W + lambda)^-1 h - lambda r^2`` for any lambda >= 0 with W + lambda > 0. And the s of lambda.
+        Weak duality: ``-h'(W + lambda)^-1 h - lambda r^2`` for any lambda >= 0 with W + lambda > 0. The subtraction itself may
+        round up; :func:`farthest` pays for it. And the s of lambda.
         """
         s = self.multiplier(radius)
         least = self.values.min(axis=-1)
