@@ -18,6 +18,8 @@ from skcert.metrics import certified_accuracy_curve, check_labels
 
 __all__ = ["CertifiedAccuracyDisplay", "CertifiedRegionDisplay", "ExplanationDisplay"]
 
+#: radii beyond are as good as infinite: they end where numbers do, not at a boundary
+FAR = 1e100
 #: told apart by colour-blind readers; neighbours in the list differ in lightness, so in greyscale too
 COLORS = ("#004488", "#bb5566", "#ddaa33", "#000000", "#66aacc", "#117733", "#aa7799", "#997700", "#777777", "#ee8866")
 REGION_COLORS = tuple(color for color in COLORS if color != "#000000")
@@ -279,7 +281,7 @@ class CertifiedAccuracyDisplay:
         if "radius, units of" in before and not before.endswith(unit):
             raise ValueError(f"The axes already show {before!r}, not {unit!r}: these are different things. Draw on other axes.")
         attacks = list(zip(self.attack_radii or [None] * count, self.attack_accuracy or [None] * count, strict=True))
-        finite = [r[np.isfinite(r)].max(initial=0) for r in [*self.radii, *(r for r, _ in attacks if r is not None)]]
+        finite = [r[r < FAR].max(initial=0) for r in [*self.radii, *(r for r, _ in attacks if r is not None)]]
         end = 1.04 * max(finite) or 1.0
         if drawn:
             end = max(end, self.ax_.get_xlim()[1])
@@ -494,7 +496,7 @@ class CertifiedRegionDisplay:
         return self
 
     def _draw_regions(self, palette) -> None:
-        finite = self.radius[np.isfinite(self.radius)]
+        finite = self.radius[self.radius < FAR]
         top = finite.max(initial=0) or 1.0
         radius = np.minimum(self.radius, top)
         strength = 0.1 + 0.45 * np.sqrt(radius / top)[..., None]
@@ -549,7 +551,7 @@ class CertifiedRegionDisplay:
 def _disjoint_balls(points: np.ndarray, certificate: Certificate, count: int) -> np.ndarray:
     """Up to ``count`` rows whose certified balls do not overlap, those of middling radius first."""
     radius = certificate.radius
-    rows = np.flatnonzero(np.isfinite(radius) & (radius > 0))
+    rows = np.flatnonzero((radius < FAR) & (radius > 0))
     rows = rows[np.argsort(radius[rows], kind="stable")]
     rows = rows[np.argsort(np.abs(np.arange(len(rows)) - len(rows) // 2), kind="stable")]
     chosen: list[int] = []

@@ -172,7 +172,8 @@ class AffineBoundary:
         ratio[winner, at] = np.inf
         nearest = ratio.min(axis=0)
         rival = first_row(ratio, nearest)
-        if self._outwards:
+        # far beyond any boundary, and seldom looked for: where numbers end
+        if self._outwards and not nearest.max(initial=0) < shrink((self._edge - error.max(initial=0)) / self._outwards):
             edge = shrink((self._edge - error) / self._outwards)
             nearest, alone = np.minimum(nearest, edge), nearest >= edge
         else:

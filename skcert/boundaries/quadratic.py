@@ -356,7 +356,8 @@ class QuadraticBoundary:
             for k in range(K):
                 own[top == k] = slopes[k][top == k]
             for k in range(K):
-                slope[rows, k] = affine.dual_norms(slopes[k] - own, self.norm)
+                gap = slopes[k] - own
+                slope[rows, k] = row_norms(gap) if self.norm == 2 else affine.dual_norms(gap, self.norm)
             gap = best[:, None] - terms.scores
             error = grow(terms.score_error + terms.score_error[at, top][:, None] + 2 * UNIT * np.abs(gap))
             winner[rows], margin[rows], width[rows] = top, gap - error, 2 * error
