@@ -570,7 +570,7 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.n_features_out_ = self._embed(self._check(X, reset=True)[:1]).shape[1]
         return self
 
-    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float64]:
         """Fit and return the latents of X, in one pass of the encoder.
 
         Parameters
@@ -582,14 +582,14 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, `n_features_out_`), float32
+        Z : ndarray of shape (n_samples, `n_features_out_`), float64
             The latents.
         """
         latents = self._embed_or_load(self._check(X, reset=True))
         self.n_features_out_ = latents.shape[1]
-        return latents
+        return latents.astype(np.float64)
 
-    def transform(self, X: Any) -> NDArray[np.float32]:
+    def transform(self, X: Any) -> NDArray[np.float64]:
         """Return the latents of X.
 
         Parameters
@@ -599,8 +599,9 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, `n_features_out_`), float32
-            The latents.
+        Z : ndarray of shape (n_samples, `n_features_out_`), float64
+            The latents, as float64: the numbers are the encoder's float32 ones, and what follows computes with them in
+            float64, so that its certificates lose nothing to rounding.
         """
         check_is_fitted(self)
         latents = self._embed_or_load(self._check(X, reset=False))
@@ -609,7 +610,7 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"the encoder returned {latents.shape[1]} features, but {self.n_features_out_} in fit; X must "
                 "have the shape it had there, or the encoder must pool whatever depends on it."
             )
-        return latents
+        return latents.astype(np.float64)
 
     @property
     def _n_features_out(self) -> int:  # what ClassNamePrefixFeaturesOutMixin asks for

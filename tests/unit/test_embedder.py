@@ -292,10 +292,10 @@ def test_trailing_axes_are_flattened(network, images):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])
-def test_latents_are_float32_whatever_the_weights_are(torch, rng, dtype):
+def test_latents_are_float64_whatever_the_weights_are(torch, rng, dtype):
     net = torch.nn.Linear(4, 3).to(getattr(torch, dtype))
     Z = PretrainedEmbedder(net).fit_transform(rng.normal(size=(5, 4)))
-    assert type(Z) is np.ndarray and Z.dtype == np.float32
+    assert type(Z) is np.ndarray and Z.dtype == np.float64
 
 
 def test_a_callable_may_return_torch(torch, rng):
