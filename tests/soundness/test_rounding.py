@@ -154,7 +154,7 @@ def test_a_given_head_keeps_its_label_and_loses_a_billionth_at_most(dtype, norm)
         # it computes in float64, whatever it is given
         distances = np.abs(X.astype(float) @ head.coef[0].astype(float) + float(head.intercept[0]))
         distances /= np.linalg.norm(head.coef[0].astype(float), ord=DUAL[norm])
-        assert (certificate.radius > distances * (1 - 1e-9)).all() and (certificate.radius <= distances * (1 + 1e-13)).all()
+        assert (certificate.radius > distances * (1 - 1e-9)).all() and (certificate.radius < distances).all()
     assert broken >= 2
 
 
@@ -373,7 +373,7 @@ def test_512_well_conditioned_dimensions_cost_less_than_a_billionth(kind):
 
 
 @pytest.mark.skipif(not FILE.exists(), reason=f"needs the ResNet-20 embeddings of CIFAR-10 in {FILE}")
-@pytest.mark.parametrize("kind, cost", [("tied", 1e-9), ("full", 2e-9), ("diag", 1e-12)])
+@pytest.mark.parametrize("kind, cost", [("tied", 1e-9), ("full", 1e-9), ("diag", 1e-12)])
 def test_standardised_latents_cost_a_few_parts_in_a_billion(kind, cost):
     data = np.load(FILE)
     scaler = StandardScaler().fit(data["train"].astype(float))
