@@ -494,6 +494,7 @@ class Certifier:
         at = np.arange(len(differ))
         short = scores[at, nearest.winner[differ]] - scores[at, codes]
         single = np.float32 in (latents.dtype, getattr(getattr(self._model, "coef_", None), "dtype", None))
+        single = single or unit_of_scores(self._model, unit_of(latents)) > UNIT  # what it makes of its own parameters
         size = np.where(np.isfinite(scores), np.abs(scores), 0).max(axis=1) + np.abs(points).max(axis=1) ** 2
         if isinstance(self._discriminant, Affine):  # what was summed up to the scores
             rule = self._discriminant
