@@ -9,6 +9,9 @@ from skcert._explanation import Explanation
 from skcert._gmm import CertifiedGMMClassifier
 from skcert._pipeline import CertifiedPipeline, make_certified_pipeline
 from skcert.adapters import Uncertifiable, register_discriminant, register_perturbation
+from skcert.lipschitz.clever import Clever
+from skcert.lipschitz.report import LipschitzReport
+from skcert.lipschitz.rules import register_lipschitz
 from skcert.perturbations import AffineStep, LipschitzStep
 
 __all__ = [
@@ -18,7 +21,9 @@ __all__ = [
     "CertifiedGMMClassifier",
     "CertifiedPipeline",
     "Certifier",
+    "Clever",
     "Explanation",
+    "LipschitzReport",
     "LipschitzStep",
     "PretrainedEmbedder",
     "Uncertifiable",
@@ -28,6 +33,7 @@ __all__ = [
     "metrics",
     "plotting",
     "register_discriminant",
+    "register_lipschitz",
     "register_perturbation",
     "testing",
 ]

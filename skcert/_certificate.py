@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
+from skcert._printing import round_down
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from skcert._explanation import Explanation
-
-
-def round_down(value: float, digits: int = 4) -> str:
-    """``value`` >= 0 with so many significant digits, never larger than it is."""
-    return _rounded(value, digits, ROUND_FLOOR)
-
-
-def round_up(value: float, digits: int = 4) -> str:
-    """``value`` >= 0 with so many significant digits, never smaller than it is."""
-    return _rounded(value, digits, ROUND_CEILING)
-
-
-def _rounded(value: float, digits: int, rounding: str) -> str:
-    if not math.isfinite(value) or value <= 0:
-        return "inf" if value == math.inf else "0"
-    exact = Decimal(float(value))
-    rounded = exact.quantize(Decimal(1).scaleb(exact.adjusted() - digits + 1), rounding=rounding)
-    return f"{rounded:f}" if 1e-4 <= value < 10**digits else f"{rounded:e}"
 
 
 def _is_text(labels: np.ndarray) -> bool:

@@ -12,6 +12,7 @@ from sklearn import config_context
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skcert._certificate import Certificate
+from skcert._estimate import estimate
 from skcert._explanation import Origin
 from skcert._gmm import CertifiedGMMClassifier
 from skcert._points import Points, dense, floats, numbers, source_of, transformed, unit_of
@@ -29,7 +30,7 @@ from skcert.boundaries import (
 )
 from skcert.discriminants import Affine, LogSumExp, NearestEllipsoid, Quadratic, batches
 from skcert.geometry.rounding import SINGLE, UNIT, grow
-from skcert.perturbations import SCALE_LIMIT, AffineStep, Link, LipschitzStep, check_norm
+from skcert.perturbations import SCALE_LIMIT, AffineStep, EstimatedStep, Link, LipschitzStep, check_norm
 from skcert.routes import Route, constants, imputes
 
 #: spaces, norms and feature scales whose boundaries a Certifier keeps, the oldest making room
@@ -151,7 +152,7 @@ class Certifier:
         self._check_method(method, norm)
         start = self._start(space)
         links = self._chain(start)
-        if return_attack and any(isinstance(c, LipschitzStep) for link in links for c in link.carriers):
+        if return_attack and any(isinstance(c, (LipschitzStep, EstimatedStep)) for link in links for c in link.carriers):
             raise ValueError(
                 "No attack can be constructed through a step that is known by its Lipschitz constant alone: use the space "
                 "after it, or return_attack=False."
@@ -188,6 +189,7 @@ class Certifier:
         if (certificate := self._by_own_scores(X, request)) is not None:
             return certificate
         links, outputs = request.links, self._outputs(X, request)
+        _check_shapes(links, outputs)
         seen = outputs[-1]
         if self._known(links):
             theirs = None
@@ -198,8 +200,13 @@ class Certifier:
         points = Points.of(X if links or hasattr(X, "columns") else dense(latents))
         scale, asked = self._scale(request.feature_scale, points)
         units = self._units(links, outputs)
+        estimated = any(isinstance(carrier, EstimatedStep) for each in links for carrier in each.carriers)
         with np.errstate(over="ignore", invalid="ignore"):  # where scores overflow nothing is known: radius 0
-            nearest, method, exact = self._nearest(points, outputs, units, latents, scale, asked, request)
+            if estimated:
+                nearest = estimate(self._discriminant, links, points, latents, scale, request.norm)
+                method, exact = "clever", False
+            else:
+                nearest, method, exact = self._nearest(points, outputs, units, latents, scale, asked, request)
 
         prediction = self._classes[nearest.winner]
         runner_up = self._classes[nearest.runner_up]
@@ -219,7 +226,7 @@ class Certifier:
             attack,
             request.norm,
             request.space,
-            guarantee="deterministic",
+            guarantee="none" if estimated else "deterministic",
             confidence=1.0,
             method=method,
             exact=exact,
@@ -353,6 +360,9 @@ class Certifier:
 
     def _chain(self, start: int) -> tuple[Link, ...]:
         """The steps from ``start`` on with what they do to a perturbation, asked once and kept."""
+        if start in self._links and not _still_holds(self._links[start]):
+            self._links.clear()
+            self._passages.clear()
         if start not in self._links:
             links = []
             for name, step in self._steps[start:]:
@@ -542,10 +552,29 @@ class Certifier:
         return points.moved(np.arange(len(values)), attack, everywhere), lengths
 
 
+def _still_holds(links: tuple[Link, ...]) -> bool:
+    """Whether encoders are as they were when their constants were computed: other than scikit-learn's, they are not copied."""
+    checks = [getattr(carrier, "holds", None) for each in links for carrier in each.carriers]
+    return all(check() for check in checks if check is not None)
+
+
+def _check_shapes(links: tuple[Link, ...], outputs: list) -> None:
+    """A constant that was computed for rows of one shape must not be used for others."""
+    for each, X in zip(links, outputs, strict=False):
+        for carrier in each.carriers:
+            shape = getattr(carrier, "row_shape", None)
+            if shape is not None and np.shape(X)[1:] != shape:
+                raise ValueError(
+                    f"The Lipschitz bound of the step {each.name!r} is for rows of shape {shape}, as in fit; X has rows of "
+                    f"shape {np.shape(X)[1:]}."
+                )
+
+
 def _arithmetic(links: tuple[Link, ...], units: tuple[float, ...]) -> str:
     """In what the certificate holds, in words."""
     kind = "float64" if max(units) <= UNIT else "float32"
-    encoders = [repr(each.name) for each in links if any(isinstance(carrier, LipschitzStep) for carrier in each.carriers)]
+    blind = (LipschitzStep, EstimatedStep)
+    encoders = [repr(each.name) for each in links if any(isinstance(carrier, blind) for carrier in each.carriers)]
     return kind + (f", but {', '.join(encoders)} in real numbers" if encoders else "")
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from skcert._certificate import Certificate, round_down, round_up
+from skcert._certificate import Certificate
 from skcert._points import Points, transformed
+from skcert._printing import round_down, round_up
 from skcert.discriminants import NearestEllipsoid
-from skcert.perturbations import LipschitzStep, NormalizeStep
+from skcert.perturbations import EstimatedStep, LipschitzStep, NormalizeStep
 from skcert.routes import Route, describe
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Origin:
         """The point's own certificate again, this time with its attack, and the way it took."""
         certifier, request = self.certifier, self.request
         X = _safe_indexing(self.points, [row], axis=0)
-        blind = any(isinstance(c, LipschitzStep) for each in request.links for c in each.carriers)
+        blind = any(isinstance(c, (LipschitzStep, EstimatedStep)) for each in request.links for c in each.carriers)
         known = not blind and not isinstance(certifier._discriminant, NearestEllipsoid)
         points, radius, attack_radius = Points.of(X), certificate.radius[row], certificate.attack_radius[row]
         after = None
@@ -204,6 +205,7 @@ class Origin:
             last = route.pieces[-1]
             if last is not None:
                 factors.append((last if units is None else last.stretched(units)).stretch(norm, 2))
+            factors += [b.constant for b in route.bends if isinstance(b, LipschitzStep) and b.inward is not None]
             if any(isinstance(bend, NormalizeStep) for bend in route.bends):
                 factors.append(1 / float(np.linalg.norm(points.values[0])) if points.values[0].any() else np.inf)
             effects.append(StepEffect(name, type(step).__name__, describe(each), float(np.prod(factors))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,7 @@ def transformed(step: Any, X: Any) -> Any:
 
 @dataclass(frozen=True)
 class Points:
-    """The rows of X as numbers.
+    """The rows of X as numbers; those of images are flattened.
 
     Attributes
     ----------
@@ -95,11 +96,17 @@ class Points:
             X = X.toarray()
         if not hasattr(X, "columns"):
             X = np.asarray(X)
+            if X.ndim < 2:
+                raise ValueError(
+                    f"X must hold numbers, one row for each point, got an array of shape {X.shape} of {X.dtype}: texts and "
+                    "files have no distance. Certify the space after the step that embeds them, or pass images as arrays."
+                )
             if X.dtype == np.float16:
                 raise ValueError("X is float16, in which scikit-learn's steps compute: pass X.astype(numpy.float32).")
             if X.dtype.kind in "fiub":
                 values = X if X.dtype in FLOATS else X.astype(float)
-                return cls(X, values, np.ones(X.shape[1], dtype=bool))
+                values = values if X.ndim == 2 else values.reshape(len(X), math.prod(X.shape[1:]))
+                return cls(X, values, np.ones(values.shape[1], dtype=bool))
         elif hasattr(X, "dtypes") and all(dtype in FLOATS for dtype in X.dtypes):
             return cls(X, np.asarray(X), np.ones(len(X.columns), dtype=bool))
         columns = [_numbers(column) for column in _columns(X)]
@@ -135,7 +142,7 @@ class Points:
             series = type(frame[:, 0])
             return frame.with_columns([series(X.columns[at], values[:, at].astype(types[at])) for at in columns])
         out = X[rows] if X.dtype in FLOATS or X.dtype == object else X[rows].astype(float)
-        out[:, columns] = values[:, columns]
+        out.reshape(len(out), -1)[:, columns] = values[:, columns]
         return out
 
 

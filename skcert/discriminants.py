@@ -139,6 +139,10 @@ class Affine:
         """The class of the largest score; of equal ones the first."""
         return self.scores(Z).argmax(axis=1)
 
+    def gradients(self, Z: np.ndarray) -> np.ndarray:
+        """Of the scores, shape (n, K, d)."""
+        return np.broadcast_to(self.coef, (len(Z), *self.coef.shape))
+
 
 @dataclass(frozen=True)
 class Quadratic:
@@ -282,6 +286,10 @@ class Quadratic:
         x = np.subtract(Z, self.means[k], dtype=float)
         y = x * self.precisions[k] if self.diagonal else x @ self.precisions[k]
         return self.constants[k] - np.einsum("nd,nd->n", x, y), y, x
+
+    def gradients(self, Z: np.ndarray) -> np.ndarray:
+        """Of the scores, shape (n, K, d)."""
+        return np.stack([-2 * self.score_and_slope(Z, k)[1] for k in range(self.n_classes)], axis=1)
 
     def errors(self, x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Per row, upper bounds of what the score and (l2) the slope of ``score_and_slope`` may be off by.
@@ -482,6 +490,12 @@ class LogSumExp:
         for rows in batches(len(Z), 32 * len(self.labels)):
             out[rows] = self.gather(self.components.scores(Z[rows]))
         return out
+
+    def gradients(self, Z: np.ndarray) -> np.ndarray:
+        """Of the scores, shape (n, K, d): those of the components, weighed by their shares."""
+        shares = np.exp((self.components.scores(Z) - self.scores(Z)[:, self.labels]) / self.scale)
+        weighed = (self.components.gradients(Z) * shares[:, :, None])[:, self._order]
+        return np.add.reduceat(weighed, self._starts, axis=1)
 
     def gather(self, scores: np.ndarray) -> np.ndarray:
         """Scores of the classes, shape (n, K), from those of the components, shape (n, C)."""

@@ -6,6 +6,7 @@ A perturbation is an l_p ball, ``||u||_p < r``, of the features that can move. W
 AffineStep          carries it exactly (theory 2.1)
 ClipStep            moves no coordinate further than it was moved before
 LipschitzStep       stretches its l2 length by at most a constant (theory 2.2)
+EstimatedStep       does something to it that is only estimated, from gradients (theory 2.3)
 NormalizeStep       turns it, by an angle that depends on the length of the point (theory 2.3)
 ImputeStep          fills missing cells, which then do not move; the others pass
 EncodeStep          categories, which do not move
@@ -67,14 +68,44 @@ class LipschitzStep:
         Positive and finite. It is taken at its word: a certificate is as good as this number.
     n_outputs : int, optional
         Number of features after the step; needed where steps stand side by side after it.
+    inward : callable, optional
+        For a step that knows smaller constants on balls: ``inward(points, radius)`` returns radii (l2) before the step from
+        radii after it, at points of shape (n, n_inputs).
+    row_shape : tuple of int, optional
+        Shape of a row for which this holds, where other shapes reach the step as well.
+    holds : callable, optional
+        Whether what the constant was computed from is still as it was.
     """
 
     constant: float
     n_outputs: int | None = None
+    inward: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    row_shape: tuple[int, ...] | None = None
+    holds: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.constant) and self.constant > 0):
             raise ValueError(f"A Lipschitz constant must be positive and finite, got {self.constant!r}.")
+
+
+@dataclass(frozen=True)
+class EstimatedStep:
+    """A step of which only gradients are known, at points that are asked for: what follows is an estimate (theory 2.3).
+
+    Parameters
+    ----------
+    pull_back : callable
+        ``pull_back(points)`` of shape (n, n_inputs) returns the outputs there, shape (n, n_outputs), and a function that takes
+        weights of the same shape to the gradients of the weighted outputs, shape (n, n_inputs).
+    settings : object
+        How to sample, see :class:`skcert.Clever`.
+    row_shape : tuple of int, optional
+        Shape of a row for which this holds.
+    """
+
+    pull_back: Callable[[np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]
+    settings: Any
+    row_shape: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -484,7 +515,7 @@ class Link:
     single: bool = False
 
 
-Carrier = AffineStep | LipschitzStep | ClipStep | NormalizeStep | ImputeStep | EncodeStep | ParallelStep
+Carrier = AffineStep | LipschitzStep | EstimatedStep | ClipStep | NormalizeStep | ImputeStep | EncodeStep | ParallelStep
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length
 
-from skcert._certificate import Certificate, round_up
+from skcert._certificate import Certificate
 from skcert._certify import certify
 from skcert._explanation import SHOWN, Explanation
+from skcert._printing import round_up
 from skcert.metrics import certified_accuracy_curve, check_labels
 
 __all__ = ["CertifiedAccuracyDisplay", "CertifiedRegionDisplay", "ExplanationDisplay"]

@@ -22,6 +22,7 @@ from skcert.perturbations import (
     AffineStep,
     ClipStep,
     EncodeStep,
+    EstimatedStep,
     ImputeStep,
     Link,
     LipschitzStep,
@@ -106,6 +107,11 @@ class Route:
             return self._encode(carrier, name)
         if isinstance(carrier, ParallelStep):
             return self._parallel(carrier, name, place, unit)
+        if isinstance(carrier, EstimatedStep):
+            raise Uncertifiable(
+                f"Only estimates are known of the step {name!r} (lipschitz='clever'), and these only for pipelines whose other "
+                "steps are affine. Use lipschitz='global' or a number, or certify the space after it."
+            )
         if isinstance(carrier, NormalizeStep):
             carrier = replace(carrier, unit=unit)
         if not isinstance(carrier, Bend):
@@ -269,10 +275,12 @@ class Route:
             before = np.zeros(len(points)) if error is None else error
             if isinstance(bend, LipschitzStep):
                 # it was given what the steps before it computed, here and elsewhere in the ball: twice their error
+                given = points
                 if piece is not None and not piece.is_identity:
                     before = grow(piece.error(points) + piece.size * before)
+                    given = points if bend.inward is None else piece.apply(points)
                 points, error = seen[place], grow(2 * bend.constant * before)
-                stops.append(Stop(points, error))
+                stops.append(Stop(points if bend.inward is None else given, before if bend.inward else error))
                 continue
             if piece is not None:
                 before = grow(piece.error(points) + piece.size * before)
@@ -303,7 +311,7 @@ class Route:
                 factors.append(_in_units(step, scale).stretch(norm, norm))
                 continue
             after = bend.norm if isinstance(bend, NormalizeStep) else 2
-            constant = bend.constant if isinstance(bend, LipschitzStep) else 1.0
+            constant = bend.constant if isinstance(bend, LipschitzStep) and bend.inward is None else 1.0
             if step is None and not norm <= after:
                 raise Uncertifiable("A step follows one of unknown width: give its LipschitzStep n_outputs=.")
             factors.append(float(grow(constant * (1.0 if step is None else step.stretch(norm, after)))))
@@ -315,6 +323,8 @@ class Route:
         for bend, factor, stop in zip(self.bends[::-1], factors[::-1], stops[::-1], strict=True):
             if isinstance(bend, NormalizeStep):
                 radius = bend.inward(radius, _below(bend.lengths(stop.points), stop.points.shape[1], stop.error))
+            elif isinstance(bend, LipschitzStep) and bend.inward is not None:  # about the point that is known: less its error
+                radius = np.maximum(shrink(bend.inward(stop.points, radius) - stop.error), 0)
             with np.errstate(divide="ignore", invalid="ignore"):
                 radius = np.where(radius > 0, shrink(radius / factor), 0.0)
         return radius
@@ -379,6 +389,8 @@ def describe(link: Link) -> str:
         if isinstance(carrier, ParallelStep):
             parts = (_listed([describe(inner) for inner in branch.links]) for branch in carrier.branches)
             words.append("; ".join(f"{b.name}: {part}" for b, part in zip(carrier.branches, parts, strict=True)))
+        elif isinstance(carrier, LipschitzStep) and carrier.inward is not None:
+            words.append("known by Lipschitz constants on balls, smaller than this one (a bound)")
         else:
             words.append(EFFECTS[type(carrier)])
     return _listed(words)
@@ -392,6 +404,7 @@ EFFECTS: dict[type, str] = {
     AffineStep: "affine (exact)",
     ClipStep: "clips (a bound)",
     LipschitzStep: "known by its Lipschitz constant (a bound)",
+    EstimatedStep: "known by sampled gradients (no guarantee)",
     NormalizeStep: "divides rows by their length (a bound)",
     ImputeStep: "fills gaps, which do not move (exact)",
     EncodeStep: "encodes categories, which do not move",

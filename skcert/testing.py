@@ -12,8 +12,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
-from skcert._certificate import Certificate, round_up
+from skcert._certificate import Certificate
 from skcert._points import Points, transformed
+from skcert._printing import round_up
 from skcert.adapters import Uncertifiable
 from skcert.adapters.composites import is_nothing, link, unrolled
 from skcert.perturbations import check_norm
@@ -235,7 +236,7 @@ class _Search:
     def rows(self, who: np.ndarray, z: np.ndarray) -> Any:
         """These candidates in the container of X."""
         if isinstance(self.points.origin, np.ndarray) and self.points.origin.dtype != object:
-            return z.astype(self.points.values.dtype)
+            return z.astype(self.points.values.dtype).reshape(len(z), *self.points.origin.shape[1:])
         return self.points.moved(who, z, self.columns)
 
     # -- lengths ---------------------------------------------------------------------------------------------------
@@ -486,7 +487,7 @@ def check_certificate(estimator, X, certificate, *, n_directions=64, random_stat
     ----------
     estimator : fitted classifier or Pipeline ending in one
         Needs ``predict`` for points of the type of X, and a space other than "input" that it can be looked into.
-    X : array-like of shape (n_samples, n_features)
+    X : array-like of shape (n_samples, n_features), or images of shape (n_samples, ...)
         The points that were certified, as ``certify`` takes them, whatever the space.
     certificate : Certificate
         Of ``estimator`` on ``X``. One made by hand needs ``prediction``, ``radius``, ``norm``, ``space``; ``attack`` and
@@ -538,7 +539,7 @@ def check_certificate(estimator, X, certificate, *, n_directions=64, random_stat
     if not isinstance(n_directions, (int, np.integer)) or n_directions < 0:
         raise ValueError(f"n_directions must be an integer >= 0, got {n_directions!r}.")
     X = X if hasattr(X, "shape") else np.asarray(X)
-    if len(X.shape) != 2 or X.shape[0] != len(certificate):
+    if len(X.shape) < 2 or X.shape[0] != len(certificate):
         raise ValueError(
             f"X must have one row per certified point, {len(certificate)}, got shape {tuple(X.shape)}: pass those certified."
         )

@@ -12,10 +12,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.feature_selection import SelectorMixin
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
-from skcert._embedder import PretrainedEmbedder
 from skcert.adapters import Uncertifiable, register_perturbation
 from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, inverse_defect
-from skcert.perturbations import AffineStep, ClipStep, LipschitzStep
+from skcert.perturbations import AffineStep, ClipStep
 
 
 def _standardize(d: int, center: np.ndarray | None, scale: np.ndarray | None) -> AffineStep:
@@ -150,16 +149,6 @@ def function_transformer(step: FunctionTransformer) -> tuple[()]:
     return ()
 
 
-def pretrained_embedder(step: PretrainedEmbedder) -> LipschitzStep:
-    """The constant its user vouches for."""
-    if step.lipschitz is None:
-        raise Uncertifiable(
-            "A PretrainedEmbedder without a Lipschitz constant has no bound on how far its output moves: pass lipschitz= "
-            "a constant you can vouch for."
-        )
-    return LipschitzStep(float(step.lipschitz), step._n_features_out)
-
-
 register_perturbation(StandardScaler, standard_scaler)
 register_perturbation(RobustScaler, robust_scaler)
 register_perturbation(MaxAbsScaler, max_abs_scaler)
@@ -172,4 +161,3 @@ register_perturbation(LinearDiscriminantAnalysis, linear_discriminant_analysis)
 register_perturbation(FactorAnalysis, factor_analysis)
 register_perturbation(SelectorMixin, selector)
 register_perturbation(FunctionTransformer, function_transformer)
-register_perturbation(PretrainedEmbedder, pretrained_embedder)

@@ -18,7 +18,7 @@ from sklearn.svm import LinearSVC
 
 import skcert
 from skcert import CertifiedGMMClassifier, Certifier, LipschitzStep, PretrainedEmbedder, Uncertifiable, certify
-from skcert._certificate import round_down
+from skcert._printing import round_down
 
 X, Y = load_wine(return_X_y=True)
 FRAME = load_wine(as_frame=True).data

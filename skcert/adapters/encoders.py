@@ -1,0 +1,41 @@
+"""A pretrained encoder as a map of perturbations: by a number, a bound of its layers, a bound on balls, or an estimate."""
+
+from __future__ import annotations
+
+from skcert._embedder import PretrainedEmbedder
+from skcert.adapters import Uncertifiable, register_perturbation
+from skcert.lipschitz.clever import Clever
+from skcert.perturbations import EstimatedStep, LipschitzStep
+
+#: a network that moves nothing has a constant all the same
+SMALLEST = 1e-300
+
+
+def pretrained_embedder(step: PretrainedEmbedder) -> LipschitzStep | EstimatedStep:
+    """What ``lipschitz`` says (theory 2.2, 2.3)."""
+    if step.lipschitz is None:
+        raise Uncertifiable(
+            "A PretrainedEmbedder without a Lipschitz constant has no bound on how far its output moves: pass "
+            "lipschitz='global' or 'local' for a bound from its layers, or a number you can vouch for."
+        )
+    if step.precision != "full":
+        raise Uncertifiable(
+            f"A PretrainedEmbedder that runs in {step.precision} rounds its latents by more than any bound on it allows for: "
+            "use precision='full'."
+        )
+    if not isinstance(step.lipschitz, (str, Clever)):
+        return LipschitzStep(float(step.lipschitz), step._n_features_out)
+
+    from skcert.lipschitz import encoders  # it needs torch
+
+    shape = getattr(step, "_row_shape", None)
+    if step.lipschitz in ("global", "local"):
+        total = max(encoders.constants_of(step).total, SMALLEST)
+        inward = encoders.local_bound_of(step) if step.lipschitz == "local" else None
+        return LipschitzStep(total, step._n_features_out, inward, shape, encoders.unchanged(step))
+    settings = Clever() if step.lipschitz == "clever" else step.lipschitz
+    assert isinstance(settings, Clever)
+    return EstimatedStep(encoders.gradients_of(step), settings, shape)
+
+
+register_perturbation(PretrainedEmbedder, pretrained_embedder)

@@ -1,0 +1,87 @@
+"""One batch: from rows of X to the encoder's raw output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from skcert.embedding.images import Images, image_reader
+from skcert.embedding.torch_modules import as_own_tensor, sent
+
+__all__ = ["batch_reader", "encoder_call"]
+
+
+def batch_reader(rows, module, device, preprocess, input_shape) -> Callable[[int, int], Any]:
+    """The function that takes (start, stop) to what the encoder is called with for these rows of X."""
+    dtype = None if module is None else _input_type(module)
+    if isinstance(rows, Images):
+        return _image_batches(image_reader(rows, preprocess, input_shape, for_torch=module is not None), device, dtype)
+
+    def read(start, stop):
+        if isinstance(rows, list):
+            return rows[start:stop]
+        if module is None:
+            return np.array(rows[start:stop])  # a copy: preprocess and encoder may work in place
+        return as_own_tensor(rows[start:stop], device, dtype)
+
+    def read_and_preprocess(start, stop):
+        batch = preprocess(read(start, stop))
+        if module is not None and isinstance(batch, np.ndarray):
+            return as_own_tensor(batch, device, dtype)
+        if module is not None and hasattr(batch, "to"):
+            return batch.to(device)
+        return batch
+
+    return read if preprocess is None else read_and_preprocess
+
+
+def _image_batches(read, device, dtype) -> Callable[[int, int], Any]:
+    """Stacks of images, on the device if there is one."""
+    if device is None:
+        return read
+    import torch
+
+    return lambda start, stop: sent(torch.as_tensor(read(start, stop)), device, dtype)
+
+
+def _input_type(module):
+    """The type of the module's weights."""
+    import torch
+
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+
+
+def encoder_call(encoder, module, texts: bool, output, captured: list) -> Callable[[Any], Any]:
+    """The function that takes a batch to the encoder's raw output, or to that of its sub-module `output`.
+
+    Texts go to `encode` where there is one. Arrays and images go to the module itself even if it has an `encode`.
+    """
+    by_encode = callable(getattr(encoder, "encode", None)) and (texts or module is None)
+    if by_encode and output is not None:
+        # `encode` may sort and split the texts: a hook would see them in another order.
+        raise ValueError("output= cannot be used with `encode`; pass a callable that returns that layer's values.")
+    if by_encode:
+        return encoder.encode
+    if not callable(encoder):
+        raise TypeError(f"encoder of type {type(encoder).__name__} is not callable on a batch.")
+
+    def call(batch):
+        # What a tokenizer returns holds the module's arguments by name.
+        result = encoder(**batch) if module is not None and isinstance(batch, Mapping) else encoder(batch)
+        return result if output is None else _only(captured, output)
+
+    return call
+
+
+def _only(captured: list, output: str):
+    """What one pass has captured, taken out of the list."""
+    values = captured.copy()
+    captured.clear()
+    if len(values) != 1:
+        raise ValueError(
+            f"sub-module {output!r} was used {len(values)} times in one pass, not once; pick another layer "
+            "or pass a callable that returns its values."
+        )
+    return values[0]

@@ -1,0 +1,120 @@
+"""What is known of a :class:`~skcert.PretrainedEmbedder` as a map: bounds and gradients, in the units of X."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from skcert.embedding.caching import fingerprint
+from skcert.embedding.torch_modules import evaluating, torch_module
+from skcert.lipschitz.local import ROWS, LocalBound
+from skcert.lipschitz.network import Network, trace
+from skcert.lipschitz.product import Constants, constants
+from skcert.perturbations import Uncertifiable
+
+
+def constants_of(embedder: Any) -> Constants:
+    """The constants of all calls of a fitted embedder's encoder, that hold everywhere."""
+    return constants(network_of(embedder, 2))
+
+
+def local_bound_of(embedder: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A function of points (n, n_inputs) and radii of their latents that returns radii of the points (theory 2.2)."""
+    network = network_of(embedder, ROWS)
+    bound = LocalBound(network, constants(network))
+
+    def inward(points: np.ndarray, radius: np.ndarray) -> np.ndarray:
+        rows = np.ascontiguousarray(_rows(embedder, points))
+        with tqdm(total=len(rows), desc="local bounds", unit="row", delay=1, leave=False, disable=None) as bar:
+            return bound.inward(rows, radius, bar.update)
+
+    return inward
+
+
+def unchanged(embedder: Any) -> Callable[[], bool]:
+    """A function that says whether the encoder's weights are still those of now."""
+    now = fingerprint(embedder.encoder)
+    return lambda: fingerprint(embedder.encoder) == now
+
+
+def gradients_of(embedder: Any) -> Callable[[np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]:
+    """A function of points (n, n_inputs): their latents, and what takes weights of latents to gradients of the points."""
+    module = _module(embedder)
+
+    def pull_back(points: np.ndarray):
+        rows = np.ascontiguousarray(_rows(embedder, points))
+        with evaluating(module, embedder.device) as device, torch.inference_mode(False), torch.enable_grad():
+            leaf = torch.tensor(rows, dtype=_dtype(module), device=device, requires_grad=True)
+            latents = _forward(embedder, module, leaf.clone())
+
+            def pull(weights: np.ndarray) -> np.ndarray:
+                weighted = torch.as_tensor(weights, dtype=latents.dtype, device=device)
+                with torch.inference_mode(False), torch.enable_grad():
+                    (gradient,) = torch.autograd.grad(latents, leaf, weighted, retain_graph=True)
+                return _points(embedder, gradient.cpu().double().numpy())
+
+            return latents.detach().cpu().double().numpy(), pull
+
+    return pull_back
+
+
+def _forward(embedder: Any, module, batch: torch.Tensor) -> torch.Tensor:
+    if embedder.preprocess is not None:
+        batch = embedder.preprocess(batch)
+    if embedder.output is None:
+        return embedder.encoder(batch).flatten(1)
+    seen: list[torch.Tensor] = []
+    handle = module.get_submodule(embedder.output).register_forward_hook(lambda part, args, value: seen.append(value.clone()))
+    try:
+        embedder.encoder(batch)
+    finally:
+        handle.remove()
+    return seen[-1].flatten(1)
+
+
+def network_of(embedder: Any, n_rows: int) -> Network:
+    """The encoder of a fitted embedder as a graph of calls, traced with so many rows."""
+    module = _module(embedder)
+    shape = _rows(embedder, np.zeros((1, int(np.prod(embedder._row_shape))))).shape[1:]
+    generator = torch.Generator().manual_seed(0)
+    example = torch.rand((n_rows, *shape), generator=generator, dtype=torch.float32)
+    with evaluating(module, embedder.device) as device:
+        return trace(embedder.encoder, embedder.preprocess, embedder.output, example.to(device=device, dtype=_dtype(module)))
+
+
+def _module(embedder: Any):
+    """The torch module, or the reason why nothing is known."""
+    module = torch_module(embedder.encoder)
+    if module is None:
+        raise Uncertifiable(
+            f"lipschitz={embedder.lipschitz!r} looks into torch modules, and this encoder is a "
+            f"{type(embedder.encoder).__name__}: pass the module itself, or lipschitz= a number you can vouch for."
+        )
+    if getattr(embedder, "_row_shape", None) is None:
+        raise Uncertifiable(
+            f"lipschitz={embedder.lipschitz!r} needs inputs that are arrays: texts and files have no distance. Certify the "
+            "output of this step, or pass images as arrays."
+        )
+    return module
+
+
+def _dtype(module) -> torch.dtype:
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+
+
+def _rows(embedder: Any, points: np.ndarray) -> np.ndarray:
+    """Flat points in the shape in which they reach the encoder."""
+    return embedder._as_batchable(points.reshape(len(points), *embedder._row_shape))
+
+
+def _points(embedder: Any, rows: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`_rows`: it only moves numbers."""
+    n_inputs = int(np.prod(embedder._row_shape))
+    order = _rows(embedder, np.arange(n_inputs, dtype=float)[None]).reshape(-1).astype(int)
+    points = np.empty((len(rows), n_inputs))
+    points[:, order] = rows.reshape(len(rows), -1)
+    return points

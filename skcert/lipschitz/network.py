@@ -1,0 +1,268 @@
+"""An encoder as a graph of calls, traced by torch.fx at the shape of its input.
+
+Symbolic tracing knows no shapes, and encoders ask for them. Every recorded call is therefore also made, on two example rows:
+sizes, types and devices are those of these examples, and only what depends on the *values* of an input is refused.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn.utils.parametrize import type_before_parametrizations
+
+from skcert.lipschitz import layers  # noqa: F401  (it fills the registry)
+from skcert.lipschitz.rules import FUNCTIONS, OWN
+from skcert.perturbations import Uncertifiable
+
+#: what is as it was before tracing patched it
+_CALL, _GETATTR = nn.Module.__call__, nn.Module.__getattr__
+#: attributes of a tensor that its values do not change
+_STATIC = ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_sparse", "is_quantized", "requires_grad", "itemsize")
+
+
+class _Whole(nn.Module):
+    """From a batch of rows to the encoder's output."""
+
+    def __init__(self, owner: nn.Module, call: Callable, preprocess: Callable | None):
+        super().__init__()
+        self.encoder, self.preprocess, self.call = owner, preprocess, call
+        self.n_before = 0
+        self.training = False
+
+    def forward(self, x):
+        if self.preprocess is not None:
+            x = self.preprocess(x)
+        if isinstance(x, fx.Proxy):
+            self.n_before = len(x.tracer.graph.nodes)
+        return self.call(x)
+
+
+class _Value(fx.Proxy):
+    """A proxy that knows the example it stands for, except its numbers."""
+
+    def __getattr__(self, name):
+        value = self.node.meta["value"]
+        if name in _STATIC and isinstance(value, torch.Tensor):
+            return getattr(value, name)
+        if name in ("size", "dim", "numel", "nelement", "is_floating_point", "stride", "ndimension", "is_contiguous"):
+            return getattr(value, name)
+        return super().__getattr__(name)
+
+    def __len__(self):
+        return len(self.node.meta["value"])
+
+    def __iter__(self):
+        return (operator.getitem(self, i) for i in range(len(self)))
+
+
+class _Tracer(fx.Tracer):
+    """Records calls and makes them; remembers what came out of one sub-module."""
+
+    def __init__(self, example: torch.Tensor, output: str | None):
+        super().__init__()
+        self.example, self.wanted = example, output
+        self.captured: list[Any] = []
+
+    def is_leaf_module(self, module, name):
+        return type_before_parametrizations(module) in OWN or super().is_leaf_module(module, name)
+
+    def proxy(self, node):
+        return _Value(node, self)
+
+    def create_node(self, *args, **kwargs):
+        node = super().create_node(*args, **kwargs)
+        with _unpatched():
+            self._run(node)
+        return node
+
+    def call_module(self, m, forward, args, kwargs):
+        result = super().call_module(m, forward, args, kwargs)
+        if self.wanted is not None and self.path_of_module(m) == self.wanted:
+            self.captured.append(result)
+        return result
+
+    def _run(self, node: fx.Node) -> None:
+        inputs = [n.meta["value"] for n in node.all_input_nodes]
+        tensors = [value for value in inputs if isinstance(value, torch.Tensor) and not value.is_inference()]
+        versions = [value._version for value in tensors]
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
+        target: Any = node.target
+        value: Any = None
+        if node.op == "placeholder":
+            value = self.example
+        elif node.op == "get_attr":
+            value = operator.attrgetter(target)(self.root)
+        elif node.op == "call_module":
+            value = self.root.get_submodule(target)(*args, **kwargs)
+        elif node.op == "call_method":
+            value = getattr(args[0], target)(*args[1:], **kwargs)
+        elif node.op == "call_function":
+            value = target(*args, **kwargs)
+        node.meta["value"] = value
+        node.meta["changes"] = [t for t, version in zip(tensors, versions, strict=True) if t._version != version]
+
+
+@contextmanager
+def _unpatched() -> Iterator[None]:
+    """Modules as they are when nobody traces them."""
+    call, getattribute = nn.Module.__call__, nn.Module.__getattr__
+    nn.Module.__call__, nn.Module.__getattr__ = _CALL, _GETATTR  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        nn.Module.__call__, nn.Module.__getattr__ = call, getattribute  # type: ignore[method-assign,assignment]
+
+
+@dataclass(frozen=True)
+class Network:
+    """What an encoder does to a batch of rows.
+
+    Attributes
+    ----------
+    root : torch.nn.Module
+        With all modules and constants that the calls use.
+    nodes : list of torch.fx.Node
+        The calls in their order, from the batch to the latents; each has its ``value`` on the example in ``meta``.
+    moving : set of torch.fx.Node
+        Those whose values depend on the input.
+    before : set of torch.fx.Node
+        Those that belong to ``preprocess``.
+    """
+
+    root: nn.Module
+    nodes: list[fx.Node]
+    moving: set[fx.Node]
+    before: set[fx.Node]
+
+    @property
+    def latents(self) -> fx.Node:
+        """The last call."""
+        return self.nodes[-1]
+
+    def module(self, node: fx.Node) -> nn.Module:
+        """The module of a call_module node."""
+        return self.root.get_submodule(str(node.target))
+
+    def inputs(self, node: fx.Node) -> list[fx.Node]:
+        """Arguments that depend on the input."""
+        return [each for each in node.all_input_nodes if each in self.moving]
+
+    def label(self, node: fx.Node) -> str:
+        """The name of a call for people."""
+        if node.op == "call_module":
+            return str(node.target).removeprefix("encoder.")
+        return f"preprocess {node.name}" if node in self.before else node.name
+
+    def kind(self, node: fx.Node) -> str:
+        """What is called."""
+        if node.op == "call_module":
+            return type_before_parametrizations(self.module(node)).__name__
+        return function_name(node) if node.op in ("call_function", "call_method") else node.op
+
+    def refuse(self, node: fx.Node, reason: str) -> Uncertifiable:
+        """The error for a call without a bound."""
+        return Uncertifiable(
+            f"The encoder's {self.label(node)!r} ({self.kind(node)}) has no Lipschitz bound: {reason}. Register its constant "
+            "with skcert.register_lipschitz, or pass lipschitz= a number you can vouch for."
+        )
+
+
+def function_name(node: fx.Node) -> str:
+    """The name by which torch's functions, methods and operators are known alike; in place or not."""
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+    name = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv"}.get(name.strip("_"), name)
+    return name.rstrip("_").lstrip("_")
+
+
+def arguments(node: fx.Node) -> list[fx.Node]:
+    """All calls whose results are arguments of this one, as often as they are."""
+    found: list[fx.Node] = []
+    fx.node.map_arg((node.args, node.kwargs), found.append)
+    return found
+
+
+def known_function(node: fx.Node) -> Any:
+    """The rule for a function or method; torch's are known by name, others by themselves."""
+    if node.target in FUNCTIONS:
+        return FUNCTIONS[node.target]
+    module = getattr(node.target, "__module__", None) or "torch"
+    own = isinstance(node.target, str) or module.startswith(("torch", "_operator", "operator", "builtins"))
+    return FUNCTIONS.get(function_name(node)) if own else None
+
+
+def trace(encoder: Any, preprocess: Callable | None, output: str | None, example: torch.Tensor) -> Network:
+    """The network that takes a batch to latents, recorded on two example rows.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module or a bound method of one
+        In evaluation mode.
+    preprocess : callable or None
+    output : str or None
+        The sub-module whose output is wanted.
+    example : torch.Tensor
+        Two rows as they reach ``preprocess``.
+
+    Raises
+    ------
+    Uncertifiable
+        The encoder does what depends on values, or the recording does not repeat what the encoder does.
+    """
+    owner = getattr(encoder, "__self__", encoder)
+    whole = _Whole(owner, encoder, preprocess)
+    tracer = _Tracer(example.clone(), None if output is None else f"encoder.{output}")
+    with torch.inference_mode(False), torch.no_grad():
+        try:
+            graph = tracer.trace(whole)
+        except Uncertifiable:
+            raise
+        except Exception as error:
+            raise Uncertifiable(
+                f"torch.fx cannot trace this encoder ({type(error).__name__}: {str(error).splitlines()[0]}): what it does "
+                "depends on values of its input, or leaves torch. Rewrite that part, register its module with "
+                "skcert.register_lipschitz, or pass lipschitz= a number you can vouch for."
+            ) from error
+        result = tracer.captured[-1].node if tracer.captured else graph.output_node().args[0]
+        if not isinstance(result, fx.Node) or not isinstance(result.meta["value"], torch.Tensor):
+            raise Uncertifiable(f"The encoder returns {type(result).__name__}, expected one tensor: pick a layer with output=.")
+        expected = _run_plainly(whole, owner, output, example.clone())
+        alone = _run_plainly(whole, owner, output, example[:1].clone())
+    value = result.meta["value"]
+    if not _same(value, expected):
+        raise Uncertifiable("Tracing this encoder does not repeat what it does: is it random, or does it change as it runs?")
+    if len(value) != len(example) or not _same(value[:1], alone):
+        raise Uncertifiable("This encoder does not embed each row by itself: the latents of one depend on the rows beside it.")
+    nodes = list(graph.nodes)
+    nodes = nodes[: nodes.index(result) + 1]
+    moving: set[fx.Node] = set()
+    for node in nodes:
+        if node.op == "placeholder" or any(each in moving for each in node.all_input_nodes):
+            moving.add(node)
+    return Network(tracer.root, nodes, moving, set(nodes[: whole.n_before]) if preprocess is not None else set())
+
+
+def _same(value: torch.Tensor, other: torch.Tensor) -> bool:
+    """Up to the rounding of float32."""
+    if value.shape != other.shape:
+        return False
+    size = float(other.abs().max()) if other.numel() else 0.0
+    return bool(torch.allclose(value, other, rtol=1e-3, atol=1e-4 * size, equal_nan=True))
+
+
+def _run_plainly(whole: nn.Module, owner: nn.Module, output: str | None, example: torch.Tensor) -> torch.Tensor:
+    """What the encoder returns when nobody traces it."""
+    if output is None:
+        return whole(example)
+    seen: list[torch.Tensor] = []
+    handle = owner.get_submodule(output).register_forward_hook(lambda part, args, value: seen.append(value.clone()))
+    try:
+        whole(example)
+    finally:
+        handle.remove()
+    return seen[-1]

@@ -1,0 +1,260 @@
+"""A Lipschitz constant that holds everywhere: the constants of all calls, multiplied along the graph (theory 2.3)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+from torch.nn.utils.parametrize import type_before_parametrizations
+
+from skcert.geometry.rounding import grow
+from skcert.lipschitz.layers import BEFORE_NORMALIZATION, CONTRACTIONS, as_array, batch_norm_scale
+from skcert.lipschitz.network import Network, arguments, function_name, known_function
+from skcert.lipschitz.report import Layer
+from skcert.lipschitz.rules import MODULES
+from skcert.perturbations import Uncertifiable
+
+#: functions of several tensors at once, and of tensors and constants
+SUMS = ("add", "sub", "rsub", "subtract")
+PRODUCTS = ("mul", "multiply", "truediv", "div", "divide", "true_divide")
+JOINED = ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "maximum", "minimum")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Upper bounds for all calls of a network.
+
+    Attributes
+    ----------
+    so_far : dict of torch.fx.Node to float
+        From the batch to the output of each call that depends on it.
+    factors : dict of torch.fx.Node to float
+        Of each call alone; NaN for one that is folded into the next.
+    folded : dict of torch.fx.Node to torch.fx.Node
+        Batch normalisations, and the layers that are bounded together with them.
+    layers : list of Layer
+        The same to read.
+    """
+
+    so_far: dict[fx.Node, float]
+    factors: dict[fx.Node, float]
+    folded: dict[fx.Node, fx.Node]
+    layers: list[Layer]
+
+    @property
+    def total(self) -> float:
+        """From the batch to the latents."""
+        return self.layers[-1].so_far
+
+
+def constants(network: Network) -> Constants:
+    """Bound every call of a network.
+
+    Raises
+    ------
+    Uncertifiable
+        A call has no rule; it is named.
+    """
+    check_changes(network)
+    folded = _folded(network)
+    so_far: dict[fx.Node, float] = {}
+    factors: dict[fx.Node, float] = {}
+    layers: list[Layer] = []
+    for node in network.nodes:
+        if node not in network.moving:
+            continue
+        if node.op == "placeholder":
+            so_far[node] = factors[node] = 1.0
+            continue
+        _check_type(network, node)
+        before = [so_far[each] for each in network.inputs(node)]
+        if node in folded.values():  # its constant is that of both together
+            so_far[node], factors[node] = before[0], math.nan
+            note = "folded into the normalisation after it"
+        else:
+            so_far[node] = _bound(network, node, folded.get(node), so_far)
+            factors[node] = so_far[node] / max(before) if max(before) > 0 else 0.0
+            note = f"with {network.label(folded[node])}" if node in folded else ""
+        if not math.isfinite(so_far[node]):
+            raise network.refuse(node, f"the constant up to here is {so_far[node]}")
+        layers.append(Layer(network.label(node), network.kind(node), factors[node], so_far[node], note))
+    return Constants(so_far, factors, folded, layers)
+
+
+def _check_type(network: Network, node: fx.Node) -> None:
+    """What moves must be made of float32 or float64 numbers."""
+    value = node.meta["value"]
+    parts = value if isinstance(value, (tuple, list)) else [value]
+    for part in parts:
+        if not isinstance(part, torch.Tensor):
+            raise network.refuse(node, f"it makes a {type(part).__name__} of the values of its input")
+        if part.dtype in (torch.float16, torch.bfloat16):
+            raise network.refuse(node, f"it computes in {part.dtype}, whose rounding is too coarse to be left out")
+        if not part.is_floating_point():
+            raise network.refuse(node, f"it returns {part.dtype}, which jumps")
+
+
+def check_changes(network: Network, *, strict: bool = False) -> None:
+    """Calls that work in place: nothing that shares their memory may be used later as it was before.
+
+    Contractions of each number may, unless ``strict``: a bound of what was there before holds for what is there now.
+    """
+    for place, node in enumerate(network.nodes):
+        changed = {tensor.untyped_storage().data_ptr() for tensor in node.meta["changes"]}
+        if not changed:
+            continue
+        contracts = function_name(node) in CONTRACTIONS if node.op != "call_module" else False
+        if not strict and (contracts or network.kind(node).lower() in CONTRACTIONS):
+            continue
+        early = set(network.nodes[:place])
+        for later in network.nodes[place + 1 :]:
+            for each in later.all_input_nodes:
+                value = each.meta["value"]
+                if each in early and isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() in changed:
+                    raise network.refuse(node, f"it works in place on what {network.label(later)!r} uses later")
+
+
+def _folded(network: Network) -> dict[fx.Node, fx.Node]:
+    """Batch normalisations right after a layer that nobody else reads, and these layers."""
+    found = {}
+    for node in network.nodes:
+        if node.op != "call_module" or not network.kind(node).startswith(("BatchNorm", "SyncBatchNorm")):
+            continue
+        (before,) = node.all_input_nodes
+        linear = before.op == "call_module" and type_before_parametrizations(network.module(before)) in BEFORE_NORMALIZATION
+        if linear and len(before.users) == 1 and not _is_odd(network, before) and not _is_odd(network, node):
+            if network.kind(before) != "Linear" or before.meta["value"].ndim == 2:  # of three axes the second is normalised
+                found[node] = before
+    return found
+
+
+def _is_odd(network: Network, node: fx.Node) -> bool:
+    """Whether a layer has hooks of its own."""
+    return any(getattr(network.module(node), hooks) for hooks in _HOOKS)
+
+
+def _bound(network: Network, node: fx.Node, linear: fx.Node | None, so_far: dict[fx.Node, float]) -> float:
+    try:
+        if node.op == "call_module":
+            factor = _module_factor(network, node, linear)
+            (before,) = network.inputs(node)
+            return _times(factor, so_far[before])
+        name = function_name(node)
+        if name in JOINED:
+            return _joined(node, so_far)
+        if name in SUMS:
+            return float(grow(sum(_terms(node, so_far)), 8))
+        if name in PRODUCTS:
+            return _product(network, node, so_far)
+        return _times(_function_factor(network, node), so_far[network.inputs(node)[0]])
+    except Uncertifiable as reason:
+        raise network.refuse(node, str(reason)) from None
+
+
+def _times(factor: float, constant: float) -> float:
+    """Their product, rounded up."""
+    return factor * constant if factor in (0.0, 1.0) else float(grow(factor * constant))
+
+
+def _module_factor(network: Network, node: fx.Node, linear: fx.Node | None) -> float:
+    module = network.module(node)
+    kind = type_before_parametrizations(module)
+    if kind not in MODULES:
+        raise Uncertifiable(f"no rule for modules of type {kind.__name__}")
+    if _is_odd(network, node):
+        raise Uncertifiable("it has hooks, which may change what it computes")
+    if len(network.inputs(node)) != 1 or len(node.args) != 1 or node.kwargs:
+        raise Uncertifiable("it is called with more than one tensor")
+    if linear is not None:
+        layer = network.module(linear)
+        scale = batch_norm_scale(module)
+        x = linear.all_input_nodes[0].meta["value"]
+        return BEFORE_NORMALIZATION[type_before_parametrizations(layer)](layer, x, scale)
+    return _checked(MODULES[kind](module, node.args[0].meta["value"]))  # type: ignore[union-attr]
+
+
+def _function_factor(network: Network, node: fx.Node) -> float:
+    if function_name(node) == "getattr" and node.args[1] in ("T", "mT", "data", "real"):
+        return 1.0
+    rule = known_function(node)
+    if rule is None:
+        raise Uncertifiable(f"no rule for {network.kind(node)}()")
+    if "out" in node.kwargs:
+        raise Uncertifiable("it writes into out=")
+    first = node.args[0] if node.args else node.kwargs.get("input")
+    if [each for each in arguments(node) if each in network.moving] != [first]:
+        raise Uncertifiable("more than its first argument depends on the input")
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda each: each.meta["value"])
+    if "input" in kwargs:
+        args, kwargs = (kwargs["input"], *args), {k: v for k, v in kwargs.items() if k != "input"}
+    if function_name(node) == "view" and any(isinstance(arg, torch.dtype) for arg in args):
+        raise Uncertifiable("it reads the bits as another type")
+    try:
+        return _checked(rule(*args, **kwargs))
+    except TypeError as error:
+        raise Uncertifiable(f"its arguments are not understood ({error})") from None
+
+
+def _checked(factor) -> float:
+    if not (math.isfinite(factor) and factor >= 0):
+        raise Uncertifiable(f"its rule returned {factor!r}, expected a finite number >= 0")
+    return float(factor)
+
+
+def _spread(tensor: torch.Tensor, result: torch.Tensor) -> float:
+    """By how much broadcasting repeats a tensor, in l2."""
+    return float(grow(math.sqrt(result.numel() / max(1, tensor.numel()))))
+
+
+def operands(node: fx.Node) -> list[Any]:
+    """Both arguments of an operator."""
+    return [*node.args[:2], *(node.kwargs[key] for key in ("input", "other") if key in node.kwargs)]
+
+
+def _terms(node: fx.Node, so_far: dict[fx.Node, float]) -> list[float]:
+    alpha = abs(float(node.kwargs.get("alpha", 1)))  # type: ignore[arg-type]
+    terms = []
+    for place, each in enumerate(operands(node)):
+        if each in so_far:
+            scale = alpha if place == 1 or function_name(node) == "rsub" else 1.0
+            terms.append(scale * _spread(each.meta["value"], node.meta["value"]) * so_far[each])
+    return terms
+
+
+def _product(network: Network, node: fx.Node, so_far: dict[fx.Node, float]) -> float:
+    left, right = operands(node)
+    if left in so_far and right in so_far:
+        raise Uncertifiable("a product of two activations grows without bound (as in squeeze-and-excitation)")
+    if node.kwargs.get("rounding_mode"):
+        raise Uncertifiable("it rounds, and jumps")
+    moving, fixed = (left, right) if left in so_far else (right, left)
+    value = fixed.meta["value"] if isinstance(fixed, fx.Node) else fixed
+    numbers = np.abs(as_array(value) if isinstance(value, torch.Tensor) else np.asarray(value, dtype=float))
+    if "div" in function_name(node):
+        if moving is right:
+            raise Uncertifiable("division by an activation has no global constant")
+        factor = math.inf if not numbers.all() else 1 / float(numbers.min())
+    else:
+        factor = float(numbers.max(initial=0.0))
+    return float(grow(_checked(factor) * _spread(moving.meta["value"], node.meta["value"]) * so_far[moving]))
+
+
+def _joined(node: fx.Node, so_far: dict[fx.Node, float]) -> float:
+    """Side by side, or the larger of two: squares add up."""
+    name = function_name(node)
+    if name in ("cat", "concat", "concatenate", "stack", "vstack"):
+        dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
+        if name == "vstack" or dim % node.meta["value"].ndim == 0:
+            raise Uncertifiable("it puts rows of the batch together")
+    tensors: Any = node.args[0] if isinstance(node.args[0], (tuple, list)) else operands(node)
+    result = node.meta["value"]
+    joined = name not in ("maximum", "minimum")
+    squares = [
+        (so_far[each] * (1.0 if joined else _spread(each.meta["value"], result))) ** 2 for each in tensors if each in so_far
+    ]
+    return float(grow(math.sqrt(sum(squares)), 4 * len(squares) + 8))
