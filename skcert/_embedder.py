@@ -384,6 +384,7 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self.lipschitz,
             self.memory,
         )
+        # set_output keeps its container in this attribute, set_config in the configuration
         container = getattr(self, "_sklearn_output_config", {}).get("transform", get_config()["transform_output"])
         _check_output(self.output_device, self._runs_on(), container)
         collection = as_collection(X)

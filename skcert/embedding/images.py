@@ -47,7 +47,10 @@ def images_from(items: list) -> Images:
     _pillow()
     for row, item in enumerate(items):
         if not is_pil_image(item) and not os.path.isfile(item):
-            raise FileNotFoundError(f"row {row} of X names the image file {str(item)!r}, which does not exist.")
+            raise FileNotFoundError(
+                f"row {row} of X names the image file {str(item)!r}, which does not exist or is no file; paths start at the "
+                f"working directory, {os.getcwd()!r}."
+            )
     return Images(items)
 
 

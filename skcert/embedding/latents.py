@@ -89,8 +89,8 @@ def as_numpy(latents) -> NDArray:
 # Where the latents go
 
 
-def check_output_device(output_device, ran_on=None) -> None:
-    """An error if latents cannot be handed over there; `ran_on` is the encoder's device as far as it is known."""
+def check_output_device(output_device, ran_on) -> None:
+    """An error if latents cannot be handed over there; `ran_on` is the encoder's device, None where it is not known."""
     name = str(output_device)
     if name == "numpy":
         return

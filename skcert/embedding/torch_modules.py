@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_own_tensor", "capturing", "evaluating", "pick_device", "running_device", "sent", "torch_module"]
+__all__ = ["as_own_tensor", "capturing", "evaluating", "running_device", "sent", "torch_module"]
 
 # -----------------------------------------------------------------------------
 # Modules and where they run
@@ -26,7 +26,7 @@ def torch_module(encoder):
     return owner if isinstance(owner, torch.nn.Module) else None
 
 
-def pick_device(device, homes):
+def _pick_device(device, homes):
     """The device to run on, given the set of devices where the module's tensors are."""
     import torch
 
@@ -52,7 +52,7 @@ def pick_device(device, homes):
 def running_device(module, device):
     """The device that the input of a module is sent to."""
     tensors = _tensors(module)
-    target = pick_device(device, {tensor.device for tensor in tensors})
+    target = _pick_device(device, {tensor.device for tensor in tensors})
     return target if target is not None else tensors[0].device
 
 
