@@ -363,10 +363,13 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         check_is_fitted(self)
         if isinstance(self.lipschitz, numbers.Real):
             number = float(self.lipschitz)
-            return LipschitzReport([Layer("encoder", type(self.encoder).__name__, number, number, "as passed: not checked")])
+            return LipschitzReport(
+                [Layer("encoder", type(self.encoder).__name__, number, number, "as passed: not checked")], number
+            )
         from skcert.lipschitz.encoders import constants_of  # it needs torch
 
-        return LipschitzReport(constants_of(self).layers)
+        found = constants_of(self)
+        return LipschitzReport(found.layers, found.total)
 
     @property
     def _n_features_out(self) -> int:  # what ClassNamePrefixFeaturesOutMixin asks for

@@ -31,7 +31,7 @@ def pretrained_embedder(step: PretrainedEmbedder) -> LipschitzStep | EstimatedSt
     shape = getattr(step, "_row_shape", None)
     if step.lipschitz in ("global", "local"):
         total = max(encoders.constants_of(step).total, SMALLEST)
-        inward = encoders.local_bound_of(step) if step.lipschitz == "local" else None
+        inward = encoders.local_bound_of(step) if step.lipschitz == "local" and total > SMALLEST else None
         return LipschitzStep(total, step._n_features_out, inward, shape, encoders.unchanged(step))
     settings = Clever() if step.lipschitz == "clever" else step.lipschitz
     assert isinstance(settings, Clever)

@@ -497,6 +497,8 @@ class LocalBound:
         return point
 
     def _gains(self, point: _Point) -> dict[int, tuple[Tensor, float]]:
+        if not self._bent:
+            return {}
         rows: dict[int, list[Tensor]] = {place: [] for place in self._bent}
         for weights in _units(self.calls[-1].shape):
             gradients = self._backward(self._bent, weights, lambda call, before: self._tangent(point, call, before))

@@ -69,8 +69,9 @@ class _Tracer(fx.Tracer):
         self.example, self.wanted = example, output
         self.captured: list[Any] = []
 
-    def is_leaf_module(self, module, name):
-        return type_before_parametrizations(module) in OWN or super().is_leaf_module(module, name)
+    def is_leaf_module(self, m, module_qualified_name):
+        kind = type_before_parametrizations(m)  # a parametrised layer has a class of its own
+        return kind in OWN or (kind.__module__.startswith("torch.nn") and kind is not nn.Sequential)
 
     def proxy(self, node):
         return _Value(node, self)
@@ -84,7 +85,7 @@ class _Tracer(fx.Tracer):
     def call_module(self, m, forward, args, kwargs):
         result = super().call_module(m, forward, args, kwargs)
         if self.wanted is not None and self.path_of_module(m) == self.wanted:
-            self.captured.append(result)
+            self.captured.append((result, len(self.graph.nodes)))
         return result
 
     def _run(self, node: fx.Node) -> None:
@@ -128,22 +129,23 @@ class Network:
     root : torch.nn.Module
         With all modules and constants that the calls use.
     nodes : list of torch.fx.Node
-        The calls in their order, from the batch to the latents; each has its ``value`` on the example in ``meta``.
+        The calls in their order; each has its ``value`` on the example in ``meta``.
+    latents : torch.fx.Node
+        The call that makes the latents.
     moving : set of torch.fx.Node
-        Those whose values depend on the input.
+        Those that depend on the input and on which the latents depend.
     before : set of torch.fx.Node
         Those that belong to ``preprocess``.
+    alone : bool
+        Whether a row is embedded in the same way whatever stands beside it.
     """
 
     root: nn.Module
     nodes: list[fx.Node]
+    latents: fx.Node
     moving: set[fx.Node]
     before: set[fx.Node]
-
-    @property
-    def latents(self) -> fx.Node:
-        """The last call."""
-        return self.nodes[-1]
+    alone: bool
 
     def module(self, node: fx.Node) -> nn.Module:
         """The module of a call_module node."""
@@ -228,23 +230,28 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
                 "depends on values of its input, or leaves torch. Rewrite that part, register its module with "
                 "skcert.register_lipschitz, or pass lipschitz= a number you can vouch for."
             ) from error
-        result = tracer.captured[-1].node if tracer.captured else graph.output_node().args[0]
+        proxy, end = tracer.captured[-1] if tracer.captured else (None, -1)  # what comes after it does not matter
+        result: Any = graph.output_node().args[0] if proxy is None else getattr(proxy, "node", proxy)
         if not isinstance(result, fx.Node) or not isinstance(result.meta["value"], torch.Tensor):
             raise Uncertifiable(f"The encoder returns {type(result).__name__}, expected one tensor: pick a layer with output=.")
         expected = _run_plainly(whole, owner, output, example.clone())
-        alone = _run_plainly(whole, owner, output, example[:1].clone())
+        beside = _run_plainly(whole, owner, output, torch.cat([example[:1], example[1:].flip(1) + 0.25]))
     value = result.meta["value"]
     if not _same(value, expected):
         raise Uncertifiable("Tracing this encoder does not repeat what it does: is it random, or does it change as it runs?")
-    if len(value) != len(example) or not _same(value[:1], alone):
-        raise Uncertifiable("This encoder does not embed each row by itself: the latents of one depend on the rows beside it.")
+    alone = len(value) == len(example) and _same(value[:1], beside[:1])
     nodes = list(graph.nodes)
-    nodes = nodes[: nodes.index(result) + 1]
+    nodes = nodes[: len(nodes) - 1 if end < 0 else end]
     moving: set[fx.Node] = set()
     for node in nodes:
         if node.op == "placeholder" or any(each in moving for each in node.all_input_nodes):
             moving.add(node)
-    return Network(tracer.root, nodes, moving, set(nodes[: whole.n_before]) if preprocess is not None else set())
+    needed = {result}
+    for node in reversed(nodes):
+        if node in needed:
+            needed.update(node.all_input_nodes)
+    before = set(nodes[: whole.n_before]) if preprocess is not None else set()
+    return Network(tracer.root, nodes, result, moving & needed, before, alone)
 
 
 def _same(value: torch.Tensor, other: torch.Tensor) -> bool:

@@ -39,17 +39,15 @@ class Constants:
         Batch normalisations, and the layers that are bounded together with them.
     layers : list of Layer
         The same to read.
+    total : float
+        From the batch to the latents.
     """
 
     so_far: dict[fx.Node, float]
     factors: dict[fx.Node, float]
     folded: dict[fx.Node, fx.Node]
     layers: list[Layer]
-
-    @property
-    def total(self) -> float:
-        """From the batch to the latents."""
-        return self.layers[-1].so_far
+    total: float
 
 
 def constants(network: Network) -> Constants:
@@ -83,7 +81,9 @@ def constants(network: Network) -> Constants:
         if not math.isfinite(so_far[node]):
             raise network.refuse(node, f"the constant up to here is {so_far[node]}")
         layers.append(Layer(network.label(node), network.kind(node), factors[node], so_far[node], note))
-    return Constants(so_far, factors, folded, layers)
+    if not network.alone:
+        raise Uncertifiable("This encoder does not embed each row by itself: the latents of one depend on the rows beside it.")
+    return Constants(so_far, factors, folded, layers, so_far.get(network.latents, 0.0))
 
 
 def _check_type(network: Network, node: fx.Node) -> None:
@@ -112,11 +112,11 @@ def check_changes(network: Network, *, strict: bool = False) -> None:
         if not strict and (contracts or network.kind(node).lower() in CONTRACTIONS):
             continue
         early = set(network.nodes[:place])
-        for later in network.nodes[place + 1 :]:
-            for each in later.all_input_nodes:
-                value = each.meta["value"]
-                if each in early and isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() in changed:
-                    raise network.refuse(node, f"it works in place on what {network.label(later)!r} uses later")
+        uses = [(each, network.label(later)) for later in network.nodes[place + 1 :] for each in later.all_input_nodes]
+        for each, reader in [*uses, (network.latents, "the output")]:
+            value = each.meta["value"]
+            if each in early and isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() in changed:
+                raise network.refuse(node, f"it works in place on what {reader!r} uses later")
 
 
 def _folded(network: Network) -> dict[fx.Node, fx.Node]:
@@ -184,7 +184,7 @@ def _function_factor(network: Network, node: fx.Node) -> float:
     rule = known_function(node)
     if rule is None:
         raise Uncertifiable(f"no rule for {network.kind(node)}()")
-    if "out" in node.kwargs:
+    if node.kwargs.get("out") is not None:
         raise Uncertifiable("it writes into out=")
     first = node.args[0] if node.args else node.kwargs.get("input")
     if [each for each in arguments(node) if each in network.moving] != [first]:

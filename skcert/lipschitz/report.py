@@ -46,14 +46,12 @@ class LipschitzReport:
     ----------
     layers : list of Layer
         In the order of the calls.
+    constant : float
+        ``||f(x) - f(x')|| <= constant * ||x - x'||`` in l2 for all x, x', in the units of X.
     """
 
     layers: list[Layer]
-
-    @property
-    def constant(self) -> float:
-        """``||f(x) - f(x')|| <= constant * ||x - x'||`` in l2 for all x, x', in the units of X."""
-        return self.layers[-1].so_far
+    constant: float
 
     def to_frame(self) -> pd.DataFrame:
         """A DataFrame with a row for each call."""
