@@ -352,6 +352,14 @@ class _Point:
     gains: dict[int, tuple[Tensor, float]] | None = None
 
 
+def _together(points: list[_Point]) -> _Point:
+    """Points without Jacobians in one, each to be taken at a radius of its own."""
+    rows = [*points, *[points[-1]] * (ROWS - len(points))]
+    places = range(len(points[0].values))
+    return _Point(*([torch.stack([part[k] for part in parts]) for k in places] for parts in
+                    ([row.values for row in rows], [row.noise for row in rows])))  # fmt: skip
+
+
 class LocalBound:
     """Local constants of one network, at any point.
 
@@ -407,8 +415,11 @@ class LocalBound:
         result = np.array(radius / self.constant)
         for start in range(0, len(X), ROWS):
             points = self._points(X[start : start + ROWS])
+            gains = np.ones(len(points), dtype=bool)
+            if not self.by_jacobian:  # all points at once: where nothing is gained at the smallest radius, nothing is later
+                gains = self._bounds(_together(points), result[start : start + ROWS]) < self.constant
             for k, point in enumerate(points, start):
-                if 0 < radius[k] < np.inf:
+                if 0 < radius[k] < np.inf and gains[k - start]:
                     result[k] = self._best(point, float(radius[k]), float(result[k]))
                 done(1)
         return result * (1 - 1e-15)
@@ -599,7 +610,7 @@ def _activation(call: _Call, before: _State, point: _Point, rho: Tensor) -> tupl
     place = call.inputs[0]
     value, noise = point.values[place], point.noise[place]
     low, high = call.slopes
-    reach = _up(before.each * rho.reshape(-1, *(1,) * value.ndim)) + noise
+    reach = _up(before.each * rho.reshape(-1, *(1,) * (before.each.ndim - 1))) + noise
     above, below = value > reach, value < -reach
     slope = torch.where(value > 0, high, low)
     largest = torch.where(above, abs(high), torch.where(below, abs(low), max(abs(low), abs(high))))
@@ -627,8 +638,8 @@ def _maximum(call: _Call, before: _State, point: _Point, rho: Tensor) -> tuple[_
     """The largest of a window: where one input stays the largest in the ball it alone counts; returned as by an activation."""
     assert call.windows is not None
     place = call.inputs[0]
-    value = call.windows(point.values[place][None], -math.inf)
-    noise, each = call.windows(point.noise[place][None], 0.0), call.windows(before.each, 0.0)
+    here, lost = (part.reshape(-1, *before.each.shape[1:]) for part in (point.values[place], point.noise[place]))
+    value, noise, each = call.windows(here, -math.inf), call.windows(lost, 0.0), call.windows(before.each, 0.0)
     reach = _up(each * rho.reshape(-1, 1, 1, 1)) + noise
     first = value.argmax(2, keepdim=True).expand(ROWS, -1, -1, -1)
     lowest = (value - reach).gather(2, first)

@@ -150,7 +150,27 @@ def convolution_norm(kernel: np.ndarray, *, stride=1, dilation=1, groups=1) -> f
         steps = [(-0.5, 0.5) if d > 0 else (0.0,) for d in degrees]
         moves = np.array(list(itertools.product(*steps))) * width
         points = (kept[:, None] + moves).reshape(-1, D)
-    return float(grow(size * (best + rounding) / (seen - 1e-12)))
+    bound = min((best + rounding) / (seen - 1e-12), max(_by_correlation(group) for group in grouped))
+    return float(grow(size * bound))
+
+
+def _by_correlation(kernel: np.ndarray) -> float:
+    """Schur's test for W'W, which a convolution with the self-correlation of its kernel is; sharp for orthogonal kernels.
+
+    ``||W||^2 <= max_j sum_i |W'W|_ij``, over all channels i and shifts; of WW' where there are fewer outputs.
+    """
+    n_out, n_in, *sizes = kernel.shape
+    taps = {place: kernel[(slice(None), slice(None), *place)] for place in np.ndindex(*sizes)}
+    sides = taps if n_in <= n_out else {place: tap.T for place, tap in taps.items()}
+    correlation: dict[tuple[int, ...], np.ndarray] = {}
+    for first, a in sides.items():
+        for second, b in sides.items():
+            shift = tuple(x - y for x, y in zip(first, second, strict=True))
+            correlation[shift] = correlation.get(shift, 0.0) + a.T @ b
+    sums = np.sum([np.abs(part).sum(axis=0) for part in correlation.values()], axis=0)
+    sizes_of = np.sum([np.abs(tap) for tap in sides.values()], axis=0)
+    slip = gamma(4 * len(taps) + n_out + n_in + 64) * (sizes_of.sum(axis=1) @ sizes_of).max()
+    return float(grow(math.sqrt(float(sums.max()) + slip)))
 
 
 def _dilated(kernel: np.ndarray, dilations: np.ndarray) -> np.ndarray:
