@@ -84,8 +84,11 @@ class Certificate:
         """Certificates of one request, batch by batch and without attacks, as one."""
         if len(parts) == 1:
             return parts[0]
+        weakest = max(parts, key=lambda part: ("deterministic", "probabilistic", "none").index(part.guarantee))
         return replace(
             parts[0],
+            guarantee=weakest.guarantee,
+            confidence=min(part.confidence for part in parts),
             prediction=np.concatenate([part.prediction for part in parts]),
             radius=np.concatenate([part.radius for part in parts]),
             runner_up=np.concatenate([part.runner_up for part in parts]),
@@ -185,6 +188,11 @@ class Certificate:
         columns = ("prediction", "radius", "runner_up", "attack_radius")
         return pd.DataFrame({name: getattr(self, name) for name in columns})
 
+    def _meaning(self) -> str:
+        if self.guarantee == "none":
+            return "estimates, above or below the distance"
+        return "distances to the boundary" if self.exact else "lower bounds of the distance"
+
     def _summary(self) -> list[tuple[str, str]]:
         n = len(self.radius)
         level = "" if self.guarantee != "probabilistic" else f" at level {self.confidence:g}"
@@ -193,7 +201,7 @@ class Certificate:
             ("perturbation", f"l{self.norm:g} in {self.space!r}" + ("" if self.feature_scale is None else ", scaled")),
             ("guarantee", ("none (an estimate)" if self.guarantee == "none" else self.guarantee) + level),
             ("method", self.method if self.exact or self.method != "exact" else "exact as far as it goes"),
-            ("radii are", "distances to the boundary" if self.exact else "lower bounds of the distance"),
+            ("radii are", self._meaning()),
             ("predict in", self.arithmetic),
         ]
         if n:

@@ -141,6 +141,9 @@ class Certifier:
         self._links: dict[int, tuple[Link, ...]] = {}
         self._passages: dict[Any, _Passage] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_links": {}, "_passages": {}}  # what is made at the first batch that needs it
+
     @property
     def nbytes(self) -> int:
         """Bytes of the eigenbases kept so far."""

@@ -101,11 +101,14 @@ class EstimatedStep:
         How to sample, see :class:`skcert.Clever`.
     row_shape : tuple of int, optional
         Shape of a row for which this holds.
+    holds : callable, optional
+        Whether this is still what is asked for.
     """
 
     pull_back: Callable[[np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]
     settings: Any
     row_shape: tuple[int, ...] | None = None
+    holds: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ def pretrained_embedder(step: PretrainedEmbedder) -> LipschitzStep | EstimatedSt
             "use precision='full'."
         )
     if not isinstance(step.lipschitz, (str, Clever)):
-        return LipschitzStep(float(step.lipschitz), step._n_features_out)
+        number = step.lipschitz
+        return LipschitzStep(float(number), step._n_features_out, holds=lambda: step.lipschitz == number)
 
     from skcert.lipschitz import encoders  # it needs torch
 
@@ -35,7 +36,8 @@ def pretrained_embedder(step: PretrainedEmbedder) -> LipschitzStep | EstimatedSt
         return LipschitzStep(total, step._n_features_out, inward, shape, encoders.unchanged(step))
     settings = Clever() if step.lipschitz == "clever" else step.lipschitz
     assert isinstance(settings, Clever)
-    return EstimatedStep(encoders.gradients_of(step), settings, shape)
+    asked = step.lipschitz
+    return EstimatedStep(encoders.gradients_of(step), settings, shape, lambda: step.lipschitz == asked)
 
 
 register_perturbation(PretrainedEmbedder, pretrained_embedder)

@@ -62,7 +62,12 @@ class Clever:
             value = getattr(self, name)
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be an integer >= 1, got {value!r}.")
-        if self.rho is not None and not (isinstance(self.rho, Real) and 0 < self.rho < np.inf):
+        seed = self.random_state
+        if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
+            raise ValueError(f"random_state must be an integer >= 0, got {seed!r}: every point has random numbers of its own.")
+        if self.rho is not None and not (
+            isinstance(self.rho, Real) and not isinstance(self.rho, bool) and 0 < self.rho < np.inf
+        ):
             raise ValueError(f"rho must be None or a positive number, the radius of the ball to sample, got {self.rho!r}.")
 
 

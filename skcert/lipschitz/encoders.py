@@ -36,9 +36,16 @@ def local_bound_of(embedder: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarr
 
 
 def unchanged(embedder: Any) -> Callable[[], bool]:
-    """A function that says whether the encoder's weights are still those of now."""
-    now = fingerprint(embedder.encoder)
-    return lambda: fingerprint(embedder.encoder) == now
+    """A function that says whether the encoder still is what it is now: its weights, its constants, and what it does."""
+    now = _identity(embedder)
+    return lambda: _identity(embedder) == now
+
+
+def _identity(embedder: Any) -> tuple:
+    network = network_of(embedder, 2)
+    found = constants(network)
+    latents = network.latents.meta["value"].cpu().numpy().tobytes()
+    return embedder.lipschitz, fingerprint(embedder.encoder), [layer.so_far for layer in found.layers], latents
 
 
 def gradients_of(embedder: Any) -> Callable[[np.ndarray], tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]:

@@ -8,6 +8,7 @@ example inputs, whose shape is that of all. Functions are known by name, whether
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,8 @@ def convolution(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)
 
 def _each(value: Any, D: int) -> tuple[int, ...]:
     """One number per axis, from one for all."""
-    return tuple(int(v) for v in value) if isinstance(value, (tuple, list)) else (int(value),) * D
+    values = tuple(int(v) for v in value) if isinstance(value, (tuple, list)) else (int(value),)
+    return values * D if len(values) == 1 and D else values
 
 
 def convolution_layer(layer, x, scale: np.ndarray | None = None) -> float:
@@ -141,7 +143,7 @@ def _nonnegative(operation, x: torch.Tensor) -> float:
         ones = torch.ones((1, *x.shape[1:]), dtype=torch.float64, requires_grad=True)
         rows = operation(ones)
         (columns,) = torch.autograd.grad(rows.sum(), ones)
-    return schur(as_array(rows), as_array(columns))
+    return schur(np.abs(as_array(rows)), np.abs(as_array(columns)))  # a divisor may be negative
 
 
 def _averaging(operation) -> Rule:
@@ -155,41 +157,37 @@ def _module_averaging(layer, x) -> float:
     return _nonnegative(layer.forward, x)
 
 
-def max_pool(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False) -> float:
-    """Every window's maximum moves no further than the window: an input counts as often as windows overlap."""
+def max_pool(D: int, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False) -> float:
+    """Over the last D axes. A maximum moves no further than its window: an input counts as often as windows overlap."""
     if return_indices:
         raise Uncertifiable("return_indices=True returns positions, which jump")
-    D = x.ndim - 2
     kernel, dilation, padding = _each(kernel_size, D), _each(dilation, D), _each(padding, D)
     steps = kernel if stride is None or stride == [] else _each(stride, D)
     shared = 1
-    for n, k, s, p, d in zip(x.shape[2:], kernel, steps, padding, dilation, strict=True):
+    for n, k, s, p, d in zip(x.shape[-D:], kernel, steps, padding, dilation, strict=True):
         room = n + 2 * p - d * (k - 1) - 1
         shared *= overlap(n, k, s, d, (-(-room // s) if ceil_mode else room // s) + 1)
     return float(grow(math.sqrt(shared)))
 
 
-def max_pool_layer(layer, x) -> float:
+def max_pool_layer(D: int, layer, x) -> float:
     """The layer's settings."""
-    return max_pool(x, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode, layer.return_indices)
+    settings = layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode, layer.return_indices
+    return max_pool(D, x, *settings)
 
 
-def adaptive_max_pool(x, output_size, return_indices=False) -> float:
-    """Windows from floor(i n / m) to ceil((i + 1) n / m)."""
+def adaptive_max_pool(D: int, x, output_size, return_indices=False) -> float:
+    """Windows from floor(i n / m) to ceil((i + 1) n / m), over the last D axes."""
     if return_indices:
         raise Uncertifiable("return_indices=True returns positions, which jump")
     shared = 1
-    for n, m in zip(x.shape[2:], _adaptive_sizes(output_size, x), strict=True):
+    wanted = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * D
+    for n, m in zip(x.shape[-D:], [n if m is None else int(m) for n, m in zip(x.shape[-D:], wanted, strict=True)], strict=True):
         counts = np.zeros(n, dtype=int)
         for i in range(m):
             counts[i * n // m : -(-(i + 1) * n // m)] += 1
         shared *= int(counts.max())
     return float(grow(math.sqrt(shared)))
-
-
-def _adaptive_sizes(output_size, x) -> list[int]:
-    wanted = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * (x.ndim - 2)
-    return [n if m is None else int(m) for n, m in zip(x.shape[2:], wanted, strict=True)]
 
 
 def pad(x, pad, mode="constant", value=None) -> float:
@@ -286,6 +284,13 @@ def elu(x, alpha=1.0, *args, **kwargs) -> float:
     return max(1.0, abs(float(alpha)))
 
 
+def celu(x, alpha=1.0, inplace=False) -> float:
+    """exp(x / alpha) below 0."""
+    if alpha <= 0:
+        raise Uncertifiable(f"alpha={alpha} makes it grow without bound")
+    return 1.0
+
+
 def prelu(x, weight) -> float:
     """Slopes 1 and the learned ones."""
     return max(1.0, float(np.abs(as_array(weight)).max()))
@@ -342,17 +347,16 @@ MODULES.update(dict.fromkeys([nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn
                              lambda m, x: float(batch_norm_scale(m).max())))  # fmt: skip
 MODULES.update(dict.fromkeys([nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d], instance_norm_layer))
 MODULES.update(dict.fromkeys([nn.LayerNorm, nn.GroupNorm], lambda m, x: _by_own_deviation(m.weight, m.eps)))
-MODULES.update(dict.fromkeys([nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d], max_pool_layer))
+for _D, _kind in enumerate([nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d], 1):
+    MODULES[_kind] = partial(max_pool_layer, _D)
+    FUNCTIONS[f"max_pool{_D}d"] = partial(max_pool, _D)
+    FUNCTIONS[f"adaptive_max_pool{_D}d"] = partial(adaptive_max_pool, _D)
+for _D, _kind in enumerate([nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d], 1):  # type: ignore[assignment]
+    MODULES[_kind] = lambda m, x, D=_D: adaptive_max_pool(D, x, m.output_size, m.return_indices)
 MODULES.update(
     dict.fromkeys(
         [nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d],
         _module_averaging,
-    )
-)
-MODULES.update(
-    dict.fromkeys(
-        [nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d],
-        lambda m, x: adaptive_max_pool(x, m.output_size, m.return_indices),
     )
 )
 MODULES.update(dict.fromkeys([nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d], upsample_layer))
@@ -367,7 +371,7 @@ MODULES.update(
 for _type in (
     *(nn.Identity, nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle),
     *(nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d),
-    *(nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.CELU, nn.Tanh, nn.Softsign, nn.Softshrink, nn.LogSigmoid, nn.Tanhshrink),
+    *(nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Tanh, nn.Softsign, nn.Softshrink, nn.LogSigmoid, nn.Tanhshrink),
 ):
     MODULES[_type] = _constant(1.0)
 MODULES[nn.Sigmoid] = _constant(0.25)
@@ -375,6 +379,7 @@ MODULES[nn.Hardsigmoid] = _constant(float(grow(1 / 6)))
 MODULES[nn.SELU] = _constant(SELU)
 MODULES[nn.SiLU], MODULES[nn.Mish], MODULES[nn.Hardswish] = _constant(SILU), _constant(MISH), _constant(HARDSWISH)
 MODULES[nn.GELU] = lambda m, x: gelu(x, m.approximate)
+MODULES[nn.CELU] = lambda m, x: celu(x, m.alpha)
 MODULES[nn.ELU] = lambda m, x: elu(x, m.alpha)
 MODULES[nn.LeakyReLU] = lambda m, x: leaky_relu(x, m.negative_slope)
 MODULES[nn.RReLU] = lambda m, x: leaky_relu(x, (m.lower + m.upper) / 2)
@@ -397,8 +402,6 @@ FUNCTIONS.update(
         "group_norm": group_norm,
         "pad": pad,
         "interpolate": interpolate,
-        "adaptive_max_pool1d": adaptive_max_pool,
-        "adaptive_max_pool2d": adaptive_max_pool,
         "mean": mean,
         "sum": total,
         "amax": maximum_along,
@@ -409,6 +412,7 @@ FUNCTIONS.update(
         "gelu": gelu,
         "leaky_relu": leaky_relu,
         "elu": elu,
+        "celu": celu,
         "prelu": prelu,
         "softplus": softplus,
         "clamp": clamp,
@@ -428,8 +432,6 @@ FUNCTIONS.update(
         "norm": _refused(SPHERE),
     }
 )
-for _name in ("max_pool1d", "max_pool2d", "max_pool3d"):
-    FUNCTIONS[_name] = max_pool
 for _name in ("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"):
     FUNCTIONS[_name] = _averaging(getattr(nn.functional, _name))
 #: what only moves numbers to other places, leaves some out or copies them: the way is an isometry or a projection
@@ -441,7 +443,7 @@ REARRANGING = (
 FUNCTIONS.update(dict.fromkeys(REARRANGING, _constant(1.0)))
 #: elementwise functions whose slopes lie between -1 and 1
 CONTRACTIONS = (
-    *("relu", "relu6", "hardtanh", "celu", "tanh", "softsign", "softshrink", "logsigmoid", "tanhshrink", "abs", "neg", "sin"),
+    *("relu", "relu6", "hardtanh", "tanh", "softsign", "softshrink", "logsigmoid", "tanhshrink", "abs", "neg", "sin"),
     *("cos", "atan", "arctan"),
 )
 FUNCTIONS.update(dict.fromkeys(CONTRACTIONS, _constant(1.0)))

@@ -30,7 +30,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 
 from skcert.geometry.rounding import gamma
 from skcert.lipschitz.layers import REARRANGING
-from skcert.lipschitz.network import Network, function_name
+from skcert.lipschitz.network import Network, arguments, function_name
 from skcert.lipschitz.operators import spectral_norm
 from skcert.lipschitz.product import JOINED, PRODUCTS, SUMS, Constants, check_changes, operands
 
@@ -80,6 +81,8 @@ class _Call:
         Its constant, and that of the network up to here, which hold everywhere; factor NaN for sums and concatenations.
     joined : bool
         Whether it puts its inputs side by side; otherwise several inputs are added.
+    spreads : list of float
+        By how much a sum repeats each of its inputs, in l2.
     """
 
     node: fx.Node
@@ -93,6 +96,7 @@ class _Call:
     factor: float = math.nan
     cap: float = math.inf
     joined: bool = False
+    spreads: list[float] = field(default_factory=list)
 
     @property
     def shape(self) -> torch.Size:
@@ -104,13 +108,20 @@ def _double(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().double()
 
 
-def _execute(network: Network, node: fx.Node, *tensors: Tensor) -> Tensor:
-    """A call without weights, on other tensors."""
-    given = dict(zip(network.inputs(node), (t.clone() if node.meta["changes"] else t for t in tensors), strict=True))
+def _moving(network: Network, node: fx.Node) -> list[fx.Node]:
+    """Arguments that depend on the input, as often as they are arguments; those of a sum from left to right."""
+    found = operands(node) if function_name(node) in SUMS else arguments(node)
+    return [each for each in found if isinstance(each, fx.Node) and each in network.moving]
+
+
+def _execute(network: Network, node: fx.Node, *tensors: Tensor, constants: float = 1.0) -> Tensor:
+    """A call without weights, on other tensors; its constants times a number."""
+    given = dict(zip(_moving(network, node), (t.clone() if node.meta["changes"] else t for t in tensors), strict=True))
 
     def look_up(each: fx.Node):
         value = given.get(each, each.meta["value"])
-        return _double(value) if isinstance(value, Tensor) and value.is_floating_point() and each not in given else value
+        floating = isinstance(value, Tensor) and value.is_floating_point()
+        return constants * _double(value) if floating and each not in given else value
 
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), look_up)
     if node.op == "call_module":
@@ -154,7 +165,8 @@ def _program(network: Network, constants: Constants) -> list[_Call]:
             continue
         else:
             call = _call(network, node, constants.folded.get(node))
-            call.inputs = [places[each] for each in network.inputs(node)]
+            call.inputs = [places[each] for each in _moving(network, node)]
+            call.spreads = [_spread_of(each, node) for each in _moving(network, node)]
             call.cap = constants.so_far[node]
             if len(call.inputs) == 1:
                 call.factor = constants.factors[node]
@@ -164,7 +176,7 @@ def _program(network: Network, constants: Constants) -> list[_Call]:
 
 
 def _call(network: Network, node: fx.Node, layer: fx.Node | None) -> _Call:
-    name, many = function_name(node), len(network.inputs(node)) > 1
+    name, many = function_name(node), len(_moving(network, node)) > 1
 
     def run(*tensors: Tensor) -> Tensor:
         return _execute(network, node, *tensors)
@@ -203,13 +215,21 @@ def _call(network: Network, node: fx.Node, layer: fx.Node | None) -> _Call:
         first, second = (minus, 1.0) if name == "rsub" else (1.0, minus)
         if many:
             return _Call(node, [], run, lambda a, b: first * a + second * b, lambda a, b: a + b)
-        sign = first if operands(node)[0] in network.moving else second
+        left, _ = operands(node)
+        sign = first if isinstance(left, fx.Node) and left in network.moving else second
         return _Call(node, [], run, lambda x: _spread(sign * x, node), lambda x: _spread(x, node))
     elif name in PRODUCTS and not many:
         return _Call(node, [], run, run, lambda x: run(x).abs())
     elif name in JOINED and name not in ("maximum", "minimum"):
-        return _Call(node, [], run, run, run, joined=True)
+        alone = partial(_execute, network, node, constants=0.0)  # what stands beside it does not move
+        return _Call(node, [], run, alone, alone, joined=True)
     raise network.refuse(node, 'local bounds are for networks of linear layers, ReLUs and max-pools: use lipschitz="global"')
+
+
+def _spread_of(each: fx.Node, node: fx.Node) -> float:
+    """By how much a sum repeats one of its terms, in l2; concatenations repeat nothing."""
+    ratio = node.meta["value"].numel() / max(1, each.meta["value"].numel())
+    return math.sqrt(ratio) if function_name(node) in SUMS else 1.0
 
 
 def _spread(x: Tensor, node: fx.Node) -> Tensor:
@@ -355,9 +375,9 @@ class _Point:
 def _together(points: list[_Point]) -> _Point:
     """Points without Jacobians in one, each to be taken at a radius of its own."""
     rows = [*points, *[points[-1]] * (ROWS - len(points))]
-    places = range(len(points[0].values))
-    return _Point(*([torch.stack([part[k] for part in parts]) for k in places] for parts in
-                    ([row.values for row in rows], [row.noise for row in rows])))  # fmt: skip
+    values, noise = ([torch.stack(parts) for parts in zip(*lists, strict=True)] for lists in
+                     ([row.values for row in rows], [row.noise for row in rows]))  # fmt: skip
+    return _Point(values, noise)
 
 
 class LocalBound:
@@ -576,28 +596,26 @@ def _linear(call: _Call, before: list[_State], point: _Point) -> _State:
     """Sums and averages: exact for J, absolute values for what is not known so well."""
     assert call.absolute is not None
     n = _terms(*(state.each for state in before))
-    totals = torch.stack([state.total for state in before])
-    each = _up(call.absolute(*(state.each for state in before)), n)
-    if len(before) == 1:
-        total = _up(totals[0] * call.factor)
-        if call.length is not None:
-            each = torch.minimum(each, _up(totals[0].reshape(ROWS, *(1,) * (each.ndim - 1)) * call.length))
-    else:
-        total = _up(torch.linalg.vector_norm(totals, dim=0) if call.joined else totals.sum(0), len(before))
-    state = _State(total, each)
+    weights = [call.factor] if len(before) == 1 else call.spreads
+
+    def joint(parts: list[Tensor]) -> Tensor:
+        weighed = torch.stack([part * weight for part, weight in zip(parts, weights, strict=True)])
+        return _up(torch.linalg.vector_norm(weighed, dim=0) if call.joined else weighed.sum(0), len(parts))
+
+    def by_rows(each: Tensor, whole: Tensor) -> Tensor:
+        """Not more than the length of a row of the matrix allows."""
+        if call.length is None:
+            return each
+        return torch.minimum(each, _up(whole.reshape(ROWS, *(1,) * (each.ndim - 1)) * call.length))
+
+    each = by_rows(_up(call.absolute(*(state.each for state in before)), n), before[0].total)
+    state = _State(joint([state.total for state in before]), each)
     if point.lengths is not None:
+        rests = [state.rest for state in before if state.rest is not None]
         lengths = [point.lengths[place][None].expand(ROWS, *point.lengths[place].shape) for place in call.inputs]
         slip = gamma(4 * n + 64) * call.absolute(*lengths)  # what rounding did to the rows of J
-        rests = torch.stack([s.rest for s in before if s.rest is not None])
-        state.rest_each = _up(call.absolute(*(s.rest_each for s in before)), n)
-        if call.length is not None:
-            state.rest_each = torch.minimum(state.rest_each, _up(rests[0].reshape(ROWS, *(1,) * (each.ndim - 1)) * call.length))
-        state.rest_each += slip
-        if len(before) == 1:
-            rest = rests[0] * call.factor
-        else:
-            rest = torch.linalg.vector_norm(rests, dim=0) if call.joined else rests.sum(0)
-        state.rest = _up(rest, len(before)) + _length(slip)
+        state.rest_each = by_rows(_up(call.absolute(*(s.rest_each for s in before)), n), rests[0]) + slip
+        state.rest = joint(rests) + _length(slip)
     return state
 
 

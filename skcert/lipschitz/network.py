@@ -6,6 +6,7 @@ sizes, types and devices are those of these examples, and only what depends on t
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,7 +86,9 @@ class _Tracer(fx.Tracer):
     def call_module(self, m, forward, args, kwargs):
         result = super().call_module(m, forward, args, kwargs)
         if self.wanted is not None and self.path_of_module(m) == self.wanted:
-            self.captured.append((result, len(self.graph.nodes)))
+            value = result.node.meta["value"] if isinstance(result, fx.Proxy) else result
+            value = value.clone() if isinstance(value, torch.Tensor) else value  # as it is now: later calls may work in place
+            self.captured.append((result, value, len(self.graph.nodes)))
         return result
 
     def _run(self, node: fx.Node) -> None:
@@ -99,6 +102,7 @@ class _Tracer(fx.Tracer):
             value = self.example
         elif node.op == "get_attr":
             value = operator.attrgetter(target)(self.root)
+            value = value.clone() if isinstance(value, torch.Tensor) else value  # as it is now
         elif node.op == "call_module":
             value = self.root.get_submodule(target)(*args, **kwargs)
         elif node.op == "call_method":
@@ -107,6 +111,27 @@ class _Tracer(fx.Tracer):
             value = target(*args, **kwargs)
         node.meta["value"] = value
         node.meta["changes"] = [t for t, version in zip(tensors, versions, strict=True) if t._version != version]
+
+
+@contextmanager
+def _restored(root: nn.Module) -> Iterator[None]:
+    """Modules with the attributes that they had: some keep what they compute."""
+    before = []
+    for module in list(root.modules())[1:]:
+        held = {name: copy.copy(value) if type(value) in (list, dict) else value for name, value in vars(module).items()}
+        before.append((module, dict(vars(module)), held))
+    try:
+        yield
+    finally:
+        for module, own, held in before:
+            vars(module).clear()
+            vars(module).update(own)
+            for name, value in held.items():  # the lists and dicts themselves, others may know them
+                if type(value) is list:
+                    own[name][:] = value
+                elif type(value) is dict:
+                    own[name].clear()
+                    own[name].update(value)
 
 
 @contextmanager
@@ -134,18 +159,24 @@ class Network:
         The call that makes the latents.
     moving : set of torch.fx.Node
         Those that depend on the input and on which the latents depend.
+    reached : set of torch.fx.Node
+        Those that depend on the input.
     before : set of torch.fx.Node
         Those that belong to ``preprocess``.
     alone : bool
         Whether a row is embedded in the same way whatever stands beside it.
+    steepest : float
+        The largest difference quotient between the examples and some other rows: no constant is smaller.
     """
 
     root: nn.Module
     nodes: list[fx.Node]
     latents: fx.Node
     moving: set[fx.Node]
+    reached: set[fx.Node]
     before: set[fx.Node]
     alone: bool
+    steepest: float
 
     def module(self, node: fx.Node) -> nn.Module:
         """The module of a call_module node."""
@@ -218,8 +249,8 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
     """
     owner = getattr(encoder, "__self__", encoder)
     whole = _Whole(owner, encoder, preprocess)
-    tracer = _Tracer(example.clone(), None if output is None else f"encoder.{output}")
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), _restored(whole):
+        tracer = _Tracer(example.clone(), None if output is None else f"encoder.{output}")
         try:
             graph = tracer.trace(whole)
         except Uncertifiable:
@@ -230,18 +261,35 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
                 "depends on values of its input, or leaves torch. Rewrite that part, register its module with "
                 "skcert.register_lipschitz, or pass lipschitz= a number you can vouch for."
             ) from error
-        proxy, end = tracer.captured[-1] if tracer.captured else (None, -1)  # what comes after it does not matter
-        result: Any = graph.output_node().args[0] if proxy is None else getattr(proxy, "node", proxy)
-        if not isinstance(result, fx.Node) or not isinstance(result.meta["value"], torch.Tensor):
+        result: Any = graph.output_node().args[0]
+        value, end = getattr(result, "meta", {}).get("value"), len(graph.nodes) - 1
+        if tracer.captured:  # what comes after it does not matter
+            proxy, value, end = tracer.captured[-1]
+            result = getattr(proxy, "node", proxy)
+        if not isinstance(result, fx.Node) or not isinstance(value, torch.Tensor):
             raise Uncertifiable(f"The encoder returns {type(result).__name__}, expected one tensor: pick a layer with output=.")
-        expected = _run_plainly(whole, owner, output, example.clone())
-        beside = _run_plainly(whole, owner, output, torch.cat([example[:1], example[1:].flip(1) + 0.25]))
-    value = result.meta["value"]
+        n, others = len(example), torch.cat([example, example[:1]]).flip(1) + 0.25
+        try:
+            expected = _run_plainly(whole, owner, output, example.clone())
+            first = _run_plainly(whole, owner, output, torch.cat([example[:1], others]))
+            last = _run_plainly(whole, owner, output, torch.cat([others, example[-1:]]))
+        except Exception as error:
+            raise Uncertifiable(f"This encoder cannot embed {n + 2} rows as it does {n}: {error}") from error
+    if not torch.isfinite(expected).all():
+        raise Uncertifiable("This encoder returns NaN or infinite values for numbers between 0 and 1: no bound holds for it.")
     if not _same(value, expected):
         raise Uncertifiable("Tracing this encoder does not repeat what it does: is it random, or does it change as it runs?")
-    alone = len(value) == len(example) and _same(value[:1], beside[:1])
+    # the first and the last row, beside others and among more of them
+    alone = (
+        len(value) == n and len(first) == len(last) == n + 2 and _same(value[:1], first[:1]) and _same(value[-1:], last[-1:])
+    )
+    steepest = 0.0
+    if alone:
+        moves = (others - torch.cat([example, example[:1]])).flatten(1).norm(dim=1)
+        change = (first[1:].double() - torch.cat([expected, expected[:1]])).flatten(1).norm(dim=1)
+        steepest = float((change / moves).max())
     nodes = list(graph.nodes)
-    nodes = nodes[: len(nodes) - 1 if end < 0 else end]
+    nodes = nodes[:end]
     moving: set[fx.Node] = set()
     for node in nodes:
         if node.op == "placeholder" or any(each in moving for each in node.all_input_nodes):
@@ -251,7 +299,7 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
         if node in needed:
             needed.update(node.all_input_nodes)
     before = set(nodes[: whole.n_before]) if preprocess is not None else set()
-    return Network(tracer.root, nodes, result, moving & needed, before, alone)
+    return Network(tracer.root, nodes, result, moving & needed, moving, before, alone, steepest)
 
 
 def _same(value: torch.Tensor, other: torch.Tensor) -> bool:

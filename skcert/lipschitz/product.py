@@ -83,7 +83,13 @@ def constants(network: Network) -> Constants:
         layers.append(Layer(network.label(node), network.kind(node), factors[node], so_far[node], note))
     if not network.alone:
         raise Uncertifiable("This encoder does not embed each row by itself: the latents of one depend on the rows beside it.")
-    return Constants(so_far, factors, folded, layers, so_far.get(network.latents, 0.0))
+    total = so_far.get(network.latents, 0.0)
+    if total * (1 + 1e-3) < network.steepest:  # what was just seen contradicts it: a rule is wrong, or the recording
+        raise Uncertifiable(
+            f"The constant of this encoder comes out as {total:.6g}, but two rows were found with {network.steepest:.6g}: one "
+            "of its layers does not do what is known of its type, or a registered constant is too small."
+        )
+    return Constants(so_far, factors, folded, layers, total)
 
 
 def _check_type(network: Network, node: fx.Node) -> None:
@@ -93,10 +99,10 @@ def _check_type(network: Network, node: fx.Node) -> None:
     for part in parts:
         if not isinstance(part, torch.Tensor):
             raise network.refuse(node, f"it makes a {type(part).__name__} of the values of its input")
-        if part.dtype in (torch.float16, torch.bfloat16):
-            raise network.refuse(node, f"it computes in {part.dtype}, whose rounding is too coarse to be left out")
         if not part.is_floating_point():
             raise network.refuse(node, f"it returns {part.dtype}, which jumps")
+        if part.dtype not in (torch.float32, torch.float64):
+            raise network.refuse(node, f"it computes in {part.dtype}, whose rounding is too coarse to be left out")
 
 
 def check_changes(network: Network, *, strict: bool = False) -> None:
@@ -108,15 +114,23 @@ def check_changes(network: Network, *, strict: bool = False) -> None:
         changed = {tensor.untyped_storage().data_ptr() for tensor in node.meta["changes"]}
         if not changed:
             continue
+        written = [each for each in node.all_input_nodes if _memory(each) in changed]
+        if any(each not in network.reached for each in written):
+            raise network.refuse(node, "it writes into a constant or a buffer, which others may read")
         contracts = function_name(node) in CONTRACTIONS if node.op != "call_module" else False
         if not strict and (contracts or network.kind(node).lower() in CONTRACTIONS):
             continue
         early = set(network.nodes[:place])
         uses = [(each, network.label(later)) for later in network.nodes[place + 1 :] for each in later.all_input_nodes]
         for each, reader in [*uses, (network.latents, "the output")]:
-            value = each.meta["value"]
-            if each in early and isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() in changed:
+            if each in early and _memory(each) in changed:
                 raise network.refuse(node, f"it works in place on what {reader!r} uses later")
+
+
+def _memory(node: fx.Node) -> int | None:
+    """Where the numbers of a tensor are."""
+    value = node.meta["value"]
+    return value.untyped_storage().data_ptr() if isinstance(value, torch.Tensor) else None
 
 
 def _folded(network: Network) -> dict[fx.Node, fx.Node]:
@@ -134,12 +148,16 @@ def _folded(network: Network) -> dict[fx.Node, fx.Node]:
 
 
 def _is_odd(network: Network, node: fx.Node) -> bool:
-    """Whether a layer has hooks of its own."""
-    return any(getattr(network.module(node), hooks) for hooks in _HOOKS)
+    """Whether a layer has hooks or methods of its own."""
+    module = network.module(node)
+    replaced = any(callable(value) and hasattr(type(module), name) for name, value in vars(module).items())
+    return replaced or any(getattr(module, hooks) for hooks in _HOOKS)
 
 
 def _bound(network: Network, node: fx.Node, linear: fx.Node | None, so_far: dict[fx.Node, float]) -> float:
     try:
+        if node.kwargs.get("out") is not None:
+            raise Uncertifiable("it writes into out=")
         if node.op == "call_module":
             factor = _module_factor(network, node, linear)
             (before,) = network.inputs(node)
@@ -148,12 +166,15 @@ def _bound(network: Network, node: fx.Node, linear: fx.Node | None, so_far: dict
         if name in JOINED:
             return _joined(node, so_far)
         if name in SUMS:
-            return float(grow(sum(_terms(node, so_far)), 8))
+            terms = _terms(node, so_far)
+            return terms[0] if len(terms) == 1 else float(grow(sum(terms)))
         if name in PRODUCTS:
             return _product(network, node, so_far)
         return _times(_function_factor(network, node), so_far[network.inputs(node)[0]])
     except Uncertifiable as reason:
         raise network.refuse(node, str(reason)) from None
+    except (ValueError, TypeError, IndexError, KeyError, ArithmeticError, AttributeError) as error:
+        raise network.refuse(node, f"its arguments are not understood ({error})") from error
 
 
 def _times(factor: float, constant: float) -> float:
@@ -167,7 +188,7 @@ def _module_factor(network: Network, node: fx.Node, linear: fx.Node | None) -> f
     if kind not in MODULES:
         raise Uncertifiable(f"no rule for modules of type {kind.__name__}")
     if _is_odd(network, node):
-        raise Uncertifiable("it has hooks, which may change what it computes")
+        raise Uncertifiable("it has hooks or methods of its own, which may change what it computes")
     if len(network.inputs(node)) != 1 or len(node.args) != 1 or node.kwargs:
         raise Uncertifiable("it is called with more than one tensor")
     if linear is not None:
@@ -184,20 +205,15 @@ def _function_factor(network: Network, node: fx.Node) -> float:
     rule = known_function(node)
     if rule is None:
         raise Uncertifiable(f"no rule for {network.kind(node)}()")
-    if node.kwargs.get("out") is not None:
-        raise Uncertifiable("it writes into out=")
     first = node.args[0] if node.args else node.kwargs.get("input")
     if [each for each in arguments(node) if each in network.moving] != [first]:
         raise Uncertifiable("more than its first argument depends on the input")
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda each: each.meta["value"])
     if "input" in kwargs:
         args, kwargs = (kwargs["input"], *args), {k: v for k, v in kwargs.items() if k != "input"}
-    if function_name(node) == "view" and any(isinstance(arg, torch.dtype) for arg in args):
+    if function_name(node) == "view" and any(isinstance(arg, torch.dtype) for arg in (*args, *kwargs.values())):
         raise Uncertifiable("it reads the bits as another type")
-    try:
-        return _checked(rule(*args, **kwargs))
-    except TypeError as error:
-        raise Uncertifiable(f"its arguments are not understood ({error})") from None
+    return _checked(rule(*args, **kwargs))
 
 
 def _checked(factor) -> float:
@@ -208,12 +224,16 @@ def _checked(factor) -> float:
 
 def _spread(tensor: torch.Tensor, result: torch.Tensor) -> float:
     """By how much broadcasting repeats a tensor, in l2."""
-    return float(grow(math.sqrt(result.numel() / max(1, tensor.numel()))))
+    ratio = result.numel() / max(1, tensor.numel())
+    return 1.0 if ratio == 1 else float(grow(math.sqrt(ratio)))
 
 
 def operands(node: fx.Node) -> list[Any]:
     """Both arguments of an operator."""
-    return [*node.args[:2], *(node.kwargs[key] for key in ("input", "other") if key in node.kwargs)]
+    if len(node.args) > 2:
+        raise Uncertifiable("three arguments by position are not understood")
+    left = node.args[0] if node.args else node.kwargs["input"]
+    return [left, node.args[1] if len(node.args) > 1 else node.kwargs["other"]]
 
 
 def _terms(node: fx.Node, so_far: dict[fx.Node, float]) -> list[float]:
@@ -222,7 +242,7 @@ def _terms(node: fx.Node, so_far: dict[fx.Node, float]) -> list[float]:
     for place, each in enumerate(operands(node)):
         if each in so_far:
             scale = alpha if place == 1 or function_name(node) == "rsub" else 1.0
-            terms.append(scale * _spread(each.meta["value"], node.meta["value"]) * so_far[each])
+            terms.append(_times(scale, _times(_spread(each.meta["value"], node.meta["value"]), so_far[each])))
     return terms
 
 

@@ -149,6 +149,43 @@ def test_weights_changed_after_the_first_certificates_are_noticed(data):
     assert not np.allclose(before.radius, after.radius)
 
 
+@pytest.mark.parametrize("lipschitz", ["global", "local"])
+def test_anything_else_that_changes_the_encoder_is_noticed(lipschitz, data):
+    class Louder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.k = nn.Linear(64, 12), 1.0
+
+        def forward(self, x):
+            return self.k * torch.relu(self.layer(x))
+
+    X, y, X_test, _ = data
+    torch.manual_seed(2)
+    network = Louder()
+    pipe = pipeline(network, lipschitz, shape=None).fit(X, y)
+    certifier = Certifier(pipe)
+    certifier.certify(X_test)
+    network.k = 10.0
+    np.testing.assert_allclose(certifier.certify(X_test).radius, certify(pipe, X_test).radius, rtol=1e-9)
+    pipe[0].preprocess = lambda batch: 3 * batch
+    np.testing.assert_allclose(certifier.certify(X_test).radius, certify(pipe, X_test).radius, rtol=1e-9)
+    pipe[0].lipschitz = 1e6
+    np.testing.assert_allclose(certifier.certify(X_test).radius, certify(pipe, X_test).radius, rtol=1e-9)
+    np.testing.assert_allclose(
+        pickle.loads(pickle.dumps(Certifier(pipeline(nn.Sequential(nn.Linear(64, 4)), lipschitz, shape=None).fit(X, y))))
+        .certify(X_test)
+        .radius.shape,
+        CASES,
+    )
+
+
+def test_what_is_put_together_has_the_weakest_guarantee(network, data):
+    X, y, X_test, _ = data
+    sound, guess = (certify(pipeline(network, way).fit(X, y), X_test[:3]) for way in ("global", Clever(4, 4)))
+    assert type(sound).concatenate([sound, guess]).guarantee == "none"
+    assert "estimates" in repr(guess) and "lower bounds" not in repr(guess)
+
+
 def test_a_bound_for_one_shape_is_not_used_for_another():
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     X = np.random.default_rng(0).random((40, 1, 9, 9))

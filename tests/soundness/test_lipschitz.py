@@ -86,6 +86,24 @@ def test_no_pool_padding_or_normalisation_stretches_more_than_its_constant(layer
     assert found <= at_most * (1 + SLIP)
 
 
+POOLS = [nn.MaxPool1d(3, 1, 1), nn.MaxPool2d(3, 1, 1), nn.AdaptiveMaxPool1d(7), nn.AdaptiveMaxPool2d(4)]
+
+
+@pytest.mark.parametrize("layer", POOLS, ids=repr)
+def test_pools_of_inputs_without_channels_count_all_their_axes(layer):
+    shape = (6, 6) if "2d" in repr(layer) else (12,)
+    tied = torch.zeros(2, *shape)  # all numbers of a window may be the largest: between two points, each in turn
+    found = 0.0
+    for k in range(200):
+        generator = torch.Generator().manual_seed(k)
+        x = torch.rand((1, *shape), generator=generator, dtype=torch.float64)
+        grown = (x > x.quantile(0.9)).double()
+        moved = torch.where(torch.rand(x.shape, generator=generator) < 0.1, 10 + x, x) + 5 * grown
+        change = (layer(moved) - layer(x)).flatten().norm() / (moved - x).flatten().norm()
+        found = max(found, float(change))
+    assert 1.2 < found <= constants(trace(layer, None, None, tied + torch.rand(2, *shape))).total * (1 + SLIP)
+
+
 def test_gelu_and_silu_are_not_1_lipschitz():
     for layer in (nn.GELU(), nn.SiLU()):
         assert bound(layer, (3,)) > 1.09
@@ -108,6 +126,21 @@ def leaky(slope):
     return nn.Sequential(
         nn.Flatten(), nn.Linear(27, 12), nn.LeakyReLU(slope), nn.Linear(12, 9), nn.LeakyReLU(0.1), nn.Linear(9, 4)
     )
+
+
+class Twice(nn.Module):
+    """The same tensor twice in a call, sums that repeat a term, constants beside what moves, arguments by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(6, 4), nn.Linear(6, 4), nn.Linear(17, 3)
+        self.token = nn.Parameter(torch.tensor([-0.3, -0.5]))
+
+    def forward(self, x):
+        a, b = self.a(x), self.b(x)
+        h = torch.relu(a + a)
+        h = torch.cat([h, b, h], dim=1) + b.sum(1, keepdim=True) + torch.sub(other=0.3 * b, input=a)[:, :1]
+        return self.head(torch.cat([torch.relu(h), self.token.expand(len(x), 2), torch.relu(0.5 - b[:, :3])], dim=1))
 
 
 class Joined(nn.Module):
@@ -139,6 +172,7 @@ RELU_NETWORKS = {
     ),
     "residual": (lambda: nn.Sequential(Residual(3, 3), Residual(3, 4, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (3, 6, 6)),
     "joined": (Joined, (3, 4, 4)),
+    "twice": (Twice, (6,)),
 }  # fmt: skip
 
 

@@ -55,6 +55,19 @@ REFUSED = {
     "picking by arrays": (lambda m, x: x[:, [0, 0, 1]], "getitem"),
     "active dropout": (lambda m, x: F.dropout(x, 0.5, training=True), "."),
     "statistics of the batch": (lambda m, x: F.batch_norm(x, None, None, training=True), "batch_norm.*statistics"),
+    "writing into a buffer": (
+        lambda m, x: (lambda out: (out.__setitem__(slice(None), m.layer(x)), out)[1])(torch.zeros(len(x), 6)),
+        ".",
+    ),
+    "copying into a buffer": (lambda m, x: (lambda out: (out.copy_(m.layer(x)), m.layer(out))[1])(torch.zeros(len(x), 6)), "."),
+    "writing into out": (lambda m, x: torch.add(m.layer(x), 1.0, out=torch.zeros(len(x), 6)), "."),
+    "the size of the batch": (lambda m, x: m.layer(x) * len(x), "rows"),
+    "the row before": (lambda m, x: x + 3 * F.pad(x[:-1], (0, 0, 1, 0)), "rows|repeat"),
+    "the first row": (lambda m, x: x - x[:1], "rows|beside"),
+    "old arguments": (lambda m, x: x.sub(5, x), "."),
+    "tiny floats": (lambda m, x: x.to(torch.float8_e4m3fn).float(), "."),
+    "celu that grows": (lambda m, x: F.celu(x, -1.0), "celu.*alpha"),
+    "NaN": (lambda m, x: x * float("nan"), "NaN"),
     "in place under somebody's feet": (lambda m, x: (lambda h: h.mul_(5).sum(1, keepdim=True) + h)(m.layer(x)), "in place"),
     "a view changed in place": (lambda m, x: (lambda h: (h[:, :3].mul_(9), h)[1])(m.layer(x)), "."),
 }
@@ -118,6 +131,68 @@ def test_hooks_may_change_what_a_layer_does():
     network[0].register_forward_hook(lambda module, args, value: 10 * value)
     with pytest.raises(Uncertifiable, match="hooks"):
         total(network)
+
+
+def test_methods_of_an_instance_may_change_what_a_layer_does():
+    network = nn.Sequential(nn.Linear(6, 6), nn.ReLU())
+    network[1].forward = lambda x: 10 * x
+    with pytest.raises(Uncertifiable, match="methods of its own"):
+        total(network)
+
+
+def test_a_rule_that_is_contradicted_at_once_is_an_error():
+    class Loud(nn.Module):
+        def forward(self, x):
+            return 100 * x
+
+    try:
+        register_lipschitz(Loud, lambda module, x: 1.0)
+        with pytest.raises(Uncertifiable, match="two rows were found with 100"):
+            total(nn.Sequential(Loud()))
+    finally:
+        MODULES.pop(Loud, None)
+        OWN.discard(Loud)
+
+
+def test_constants_count_as_they_were_when_they_were_used():
+    torch.manual_seed(0)
+
+    def forward(module, x):
+        w = torch.ones(6)
+        y = module.layer(x) * w
+        w.mul_(0.01)
+        return y + 0
+
+    module = Does(forward)
+    assert total(module) >= float(torch.linalg.matrix_norm(module.layer.weight, 2)) * (1 - 1e-6)
+
+
+def test_preprocessing_may_work_in_place():
+    def scaled(batch):
+        return batch.div_(2).sub_(0.5)
+
+    X = np.random.default_rng(0).random((4, 6))
+    network = nn.Sequential(nn.Linear(6, 6), nn.ReLU(inplace=True))
+    found = PretrainedEmbedder(network, preprocess=scaled).fit(X).lipschitz_report().constant
+    assert np.isclose(found, 0.5 * float(torch.linalg.matrix_norm(network[0].weight.double(), 2)), rtol=1e-6)
+    assert np.isclose(total(network, output="0"), 2 * found, rtol=1e-6)  # what comes after it works in place
+
+
+def test_encoders_that_keep_what_they_compute_are_left_as_they_were():
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.last, self.log = nn.Linear(6, 6), None, []
+
+        def forward(self, x):
+            if self.last is None or len(self.last) != len(x):
+                self.last = self.layer(x)
+            self.log.append(x)
+            return self.layer(x)
+
+    network = Keeps()
+    total(network)
+    assert network.last is None and network.log == []
 
 
 def test_a_subclass_is_bounded_by_what_it_does():
@@ -242,7 +317,18 @@ def test_a_local_bound_is_for_networks_of_relus():
 # -- CLEVER ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{"n_batches": 0}, {"batch_size": 1.5}, {"batch_size": True}, {"rho": 0}, {"rho": np.nan}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"n_batches": 0},
+        {"batch_size": 1.5},
+        {"batch_size": True},
+        {"rho": 0},
+        {"rho": np.nan},
+        {"rho": True},
+        {"random_state": -1},
+    ],
+)
 def test_clever_refuses_settings_that_cannot_be(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         Clever(**settings)
