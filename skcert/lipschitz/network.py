@@ -249,10 +249,11 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
     """
     owner = getattr(encoder, "__self__", encoder)
     whole = _Whole(owner, encoder, preprocess)
-    with torch.inference_mode(False), torch.no_grad(), _restored(whole):
+    with torch.inference_mode(False), torch.no_grad():
         tracer = _Tracer(example.clone(), None if output is None else f"encoder.{output}")
         try:
-            graph = tracer.trace(whole)
+            with _restored(whole):
+                graph = tracer.trace(whole)
         except Uncertifiable:
             raise
         except Exception as error:
@@ -313,11 +314,13 @@ def _same(value: torch.Tensor, other: torch.Tensor) -> bool:
 def _run_plainly(whole: nn.Module, owner: nn.Module, output: str | None, example: torch.Tensor) -> torch.Tensor:
     """What the encoder returns when nobody traces it."""
     if output is None:
-        return whole(example)
+        with _restored(whole):
+            return whole(example)
     seen: list[torch.Tensor] = []
     handle = owner.get_submodule(output).register_forward_hook(lambda part, args, value: seen.append(value.clone()))
     try:
-        whole(example)
+        with _restored(whole):
+            whole(example)
     finally:
         handle.remove()
     return seen[-1]
