@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 DATA ?= ../shared/data
 
-.PHONY: demo test test-oldest lint docs bench mutants clean
+.PHONY: demo test test-oldest lint docs bench bench-pixels mutants clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.demo
@@ -27,6 +27,10 @@ docs: .venv/.docs
 
 bench: .venv/.test
 	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.ratios
+
+# CIFAR-10 in pixels, by encoder, head and bound; hours on a CPU
+bench-pixels: .venv/.test .venv/.bench
+	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.lipschitz.table
 
 mutants: .venv/.test
 	$(BIN)/python -m tests.mutants
