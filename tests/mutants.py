@@ -53,7 +53,7 @@ MUTANTS = {
     "a tie of ellipsoids is not a tie": ("boundaries/ellipsoid.py", "nearest = np.where(side[at, rival] == -1, rivals[at, rival], 0.0)", "nearest = np.abs(rivals[at, rival])"),
     "certified accuracy counts wrong points": ("_certificate.py", "right = np.sort(self.radius[self.prediction == y])", "right = np.sort(self.radius)"),
     "certified accuracy is strict": ("_certificate.py", 'side="left"', 'side="right"'),
-    "round printed radii to nearest": ("_certificate.py", "return _rounded(value, digits, ROUND_FLOOR)", "return _rounded(value, digits, ROUND_CEILING)"),
+    "round printed radii to nearest": ("_printing.py", "return _rounded(value, digits, ROUND_FLOOR)", "return _rounded(value, digits, ROUND_CEILING)"),
     "do not verify the attack": ("_certify.py", "!= prediction[pending]", "== self._predict_from(_like(origin, trial, pending), start)"),
     "lengthen the attack by nothing": ("_certify.py", "STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 5e-6, 5e-5, 5e-4, 5e-3, 0.05, 0.5)", "STRETCHES = (-1e-6,)"),
     "forget the error of the coefficients": ("discriminants.py", "coef_error = grow(lost + wrong, d + 8)", "coef_error = 0 * lengths"),
@@ -105,6 +105,27 @@ MUTANTS = {
     "an l2 ball is as wide in linf": ("boundaries/mixture.py", "shrink(found / self._wide)", "found"),
     "the box is no larger than the ball": ("boundaries/quadratic.py", "return np.where(low > 0, low, n * low), n * np.maximum(high, 0)", "return low, n * np.maximum(high, 0)"),
     "forget the errors of shared curvatures": ("boundaries/mixture.py", "values, vectors, turn = eigenbases((W + np.swapaxes(W, 1, 2)) / 2, slip)", "values, vectors, turn = eigenbases((W + np.swapaxes(W, 1, 2)) / 2, 0 * slip)"),
+    "forget the cosine between the grid points": ("lipschitz/operators.py", "bound = min((best + rounding) / (seen - 1e-12),", "bound = min((best + rounding) * 1.0,"),
+    "ignore the stride's blocks": ("lipschitz/operators.py", "    if (strides > 1).any():", "    if False and (strides > 1).any():"),
+    "sum only the diagonal of the self-correlation": ("lipschitz/operators.py", "[np.abs(part).sum(axis=0) for part in correlation.values()]", "[np.abs(np.diag(part)) for part in correlation.values()]"),
+    "windows of a pool do not overlap": ("lipschitz/operators.py", "return max(1, min(n_outputs, -(-kernel // (stride // math.gcd(stride, dilation)))))", "return 1"),
+    "GELU is 1-Lipschitz": ("lipschitz/layers.py", "GELU, GELU_TANH, SILU, MISH = 1.12905,", "GELU, GELU_TANH, SILU, MISH = 1.0,"),
+    "the variance is the deviation": ("lipschitz/layers.py", "return grow(np.abs(weight) / np.sqrt(as_array(layer.running_var) + layer.eps))", "return grow(np.abs(weight) / (as_array(layer.running_var) + layer.eps))"),
+    "a sum is as steep as its steepest term": ("lipschitz/product.py", "return terms[0] if len(terms) == 1 else float(grow(sum(terms)))", "return max(terms)"),
+    "squares of a concatenation do not add up": ("lipschitz/product.py", "return float(grow(math.sqrt(sum(squares)), 4 * len(squares) + 8))", "return float(grow(math.sqrt(max(squares))))"),
+    "work in place goes unnoticed": ("lipschitz/product.py", "        if not changed:", "        if True:"),
+    "hooks go unnoticed": ("lipschitz/product.py", "return replaced or any(getattr(module, hooks) for hooks in _HOOKS)", "return False"),
+    "rows beside a row do not matter": ("lipschitz/product.py", "    if not network.alone:", "    if False:"),
+    "every unit keeps its sign": ("lipschitz/local.py", "above, below = value > reach, value < -reach", "above, below = value > 0, value < 0"),
+    "undecided units add nothing": ("lipschitz/local.py", "added.add_(_length(off) * _length(columns * (off > 0)).clamp(max=norm))", "added.add_(0 * _length(off))"),
+    "local constants know no ball": ("lipschitz/local.py", "reached = np.minimum(radii, r / self._bounds(point, radii))", "reached = r / self._bounds(point, radii)"),
+    "a window has one largest entry": ("lipschitz/local.py", "possible = possible.scatter(2, first, True)", "possible = torch.zeros_like(possible).scatter(2, first, True)"),
+    "a local bound forgets the global one": ("lipschitz/local.py", "state.total = torch.minimum(state.total, _length(state.each)).clamp(max=call.cap)", "state.total = _length(state.each)"),
+    "the radius behind an encoder is the one before it": ("routes.py", "constant = bend.constant if isinstance(bend, LipschitzStep) and bend.inward is None else 1.0", "constant = 1.0"),
+    "an estimate is a guarantee": ("_certify.py", 'guarantee="none" if estimated else "deterministic",', 'guarantee="deterministic",'),
+    "an estimate reaches beyond its ball": ("lipschitz/clever.py", "return min(rho, margin / steepest) if steepest > 0 else rho", "return margin / steepest if steepest > 0 else np.inf"),
+    "changed encoders go unnoticed": ("_certify.py", "    return all(check() for check in checks if check is not None)", "    return True"),
+    "constants of other shapes are used": ("_certify.py", "if shape is not None and np.shape(X)[1:] != shape:", "if False:"),
 }  # fmt: skip
 
 #: what kills them, the fastest first
@@ -112,6 +133,7 @@ SUITES = [
     ["tests/unit/test_routes.py", "tests/oracle", "tests/unit/test_quadric.py", "tests/unit/test_gmm.py"],
     ["tests/unit/test_mixture_geometry.py", "tests/soundness/test_mixtures.py", "tests/soundness/test_rounding.py"],
     ["tests/soundness", "tests/unit/test_certify.py", "tests/unit/test_explanation.py"],
+    ["tests/unit/test_lipschitz.py"],
     ["tests/unit/test_steps.py", "tests/unit/test_models.py"],
     ["tests/pipelines"],
 ]
@@ -121,7 +143,7 @@ def survives(name: str | None) -> str | None:
     """None if the suite fails on this mutant; otherwise what went wrong. ``name=None`` is the code as it is."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for part in ("skcert", "tests"):
+        for part in ("skcert", "tests", "benchmarks"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         if name is not None:
