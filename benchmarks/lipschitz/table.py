@@ -246,8 +246,8 @@ def write(rows: list[Row], out: Path, command: str) -> None:
     head = ["encoder", "head", "bound", "guarantee", "clean", *(f"certified (PGD) at {r}" for r in RADII), "s / image", ""]
     lines = [
         f"Certified accuracy in % of the first {rows[0].images} test images of CIFAR-10, in brackets that under PGD;",
-        "l2, pixels in [0, 1]. Seconds per image: certificate; attack at all three radii. CLEVER, which guarantees nothing,",
-        f"from {CLEVER.n_batches * CLEVER.batch_size} gradients for each image and rival; local bounds are for networks of ReLUs.",
+        "l2, pixels in [0, 1]. Seconds per image: certificate; attack at all three radii. CLEVER, which guarantees nothing, is",
+        f"from {CLEVER.n_batches * CLEVER.batch_size} gradients for each image and rival; local bounds are for ReLU networks.",
         "",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),

@@ -104,6 +104,20 @@ def test_pools_of_inputs_without_channels_count_all_their_axes(layer):
     assert 1.2 < found <= constants(trace(layer, None, None, tied + torch.rand(2, *shape))).total * (1 + SLIP)
 
 
+@pytest.mark.parametrize("joined, constant", [
+    (lambda x: torch.cat([x, x], dim=1), np.sqrt(2)), (lambda x: torch.stack([x, 2 * x, 2 * x], dim=1), 3.0),
+    (lambda x: x + x, 2.0), (lambda x: x - 3 * x, 4.0), (lambda x: x[:, :1] + x, 1 + np.sqrt(3)), (lambda x: torch.add(x, x, alpha=-5), 6.0),
+])  # fmt: skip
+def test_what_is_put_together_adds_up(joined, constant):
+    class Joins(nn.Module):
+        def forward(self, x):
+            return joined(x)
+
+    found = bound(Joins(), (3,))
+    assert steepest(Joins(), (3,)) <= found * (1 + SLIP)
+    np.testing.assert_allclose(found, constant, rtol=1e-12)
+
+
 def test_gelu_and_silu_are_not_1_lipschitz():
     for layer in (nn.GELU(), nn.SiLU()):
         assert bound(layer, (3,)) > 1.09
