@@ -106,7 +106,8 @@ def test_pools_of_inputs_without_channels_count_all_their_axes(layer):
 
 @pytest.mark.parametrize("joined, constant", [
     (lambda x: torch.cat([x, x], dim=1), np.sqrt(2)), (lambda x: torch.stack([x, 2 * x, 2 * x], dim=1), 3.0),
-    (lambda x: x + x, 2.0), (lambda x: x - 3 * x, 4.0), (lambda x: x[:, :1] + x, 1 + np.sqrt(3)), (lambda x: torch.add(x, x, alpha=-5), 6.0),
+    (lambda x: x + x, 2.0), (lambda x: x - 3 * x, 4.0),
+    (lambda x: x[:, :1] + x, 1 + np.sqrt(3)), (lambda x: torch.add(x, x, alpha=-5), 6.0),
 ])  # fmt: skip
 def test_what_is_put_together_adds_up(joined, constant):
     class Joins(nn.Module):
