@@ -238,7 +238,7 @@ def test_estimates_are_labelled_wherever_they_go(network, data):
     assert not any("local" in label and "estimate" in label for label in labels)
 
 
-def test_the_estimate_behind_a_linear_encoder_is_the_distance(data):
+def test_the_estimate_behind_a_linear_encoder_is_not_below_the_bound(data):
     X, y, X_test, _ = data
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 12))
