@@ -416,14 +416,14 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         module = torch_module(self.encoder)
         return None if module is None or str(self.output_device) == "numpy" else running_device(module, self.device)
 
-    def _embed(self, rows, stays=False):
+    def _embed(self, rows, stays=False, precision=None):
         return embed(
             rows,
             self.encoder,
             batch_size=self.batch_size,
             device=self.device,
             output=self.output,
-            precision=self.precision,
+            precision=precision or self.precision,
             preprocess=self.preprocess,
             input_shape=self.input_shape,
             progress=self.progress,

@@ -75,6 +75,9 @@ class LipschitzStep:
         Shape of a row for which this holds, where other shapes reach the step as well.
     holds : callable, optional
         Whether what the constant was computed from is still as it was.
+    rounding : callable, optional
+        ``rounding(points, outputs)`` returns how far (l2) the outputs that ``transform`` computed at the points are from f, of
+        which the constant is known; 0 if it is not given.
     """
 
     constant: float
@@ -82,6 +85,7 @@ class LipschitzStep:
     inward: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     row_shape: tuple[int, ...] | None = None
     holds: Callable[[], bool] | None = None
+    rounding: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.constant) and self.constant > 0):

@@ -31,6 +31,10 @@ from skcert.perturbations import (
     Uncertifiable,
 )
 
+#: of the distance that a ball reaches behind a step whose rounding is known at its centre, what may be lost farther out:
+#: sixteen units of float32
+FAR = 2.0**-20
+
 Bend = ClipStep | LipschitzStep | NormalizeStep
 
 
@@ -274,13 +278,14 @@ class Route:
         for bend, piece, place in zip(self.bends, self.pieces, self.places, strict=False):
             before = np.zeros(len(points)) if error is None else error
             if isinstance(bend, LipschitzStep):
-                # it was given what the steps before it computed, here and elsewhere in the ball: twice their error
                 given = points
                 if piece is not None and not piece.is_identity:
                     before = grow(piece.error(points) + piece.size * before)
-                    given = points if bend.inward is None else piece.apply(points)
-                points, error = seen[place], grow(2 * bend.constant * before)
-                stops.append(Stop(points if bend.inward is None else given, before if bend.inward else error))
+                    given = points if bend.inward is None and bend.rounding is None else piece.apply(points)
+                # it was given what the steps before it computed, here and elsewhere in the ball: twice their error
+                lost = 2 * bend.constant * before + (0.0 if bend.rounding is None else bend.rounding(given, seen[place]))
+                stops.append(Stop(given, before, grow(lost)))
+                points, error = seen[place], None  # what follows was given these very numbers
                 continue
             if piece is not None:
                 before = grow(piece.error(points) + piece.size * before)
@@ -323,8 +328,12 @@ class Route:
         for bend, factor, stop in zip(self.bends[::-1], factors[::-1], stops[::-1], strict=True):
             if isinstance(bend, NormalizeStep):
                 radius = bend.inward(radius, _below(bend.lengths(stop.points), stop.points.shape[1], stop.error))
-            elif isinstance(bend, LipschitzStep) and bend.inward is not None:  # about the point that is known: less its error
-                radius = np.maximum(shrink(bend.inward(stop.points, radius) - stop.error), 0)
+            elif isinstance(bend, LipschitzStep):
+                if bend.rounding is not None:  # what grows with the distance from the point
+                    radius = radius * (1 - FAR)
+                radius = np.maximum(shrink(radius - stop.lost), 0)
+                if bend.inward is not None:  # about the point that is known: less its error
+                    radius = np.maximum(shrink(bend.inward(stop.points, radius) - stop.error), 0)
             with np.errstate(divide="ignore", invalid="ignore"):
                 radius = np.where(radius > 0, shrink(radius / factor), 0.0)
         return radius
@@ -346,10 +355,11 @@ class Route:
 
 @dataclass(frozen=True)
 class Stop:
-    """Points before a bend, and upper bounds of their l2 errors."""
+    """Points before a bend, and upper bounds of their l2 errors; ``lost`` by a LipschitzStep, here and elsewhere in a ball."""
 
     points: np.ndarray
     error: np.ndarray
+    lost: np.ndarray | float = 0.0
 
 
 def constants(links: tuple[Link, ...], X: Any) -> Iterator[Any]:

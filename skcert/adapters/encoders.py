@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from skcert._embedder import PretrainedEmbedder
 from skcert.adapters import Uncertifiable, register_perturbation
+from skcert.embedding.torch_modules import torch_module
 from skcert.lipschitz.clever import Clever
 from skcert.perturbations import EstimatedStep, LipschitzStep
 
@@ -23,17 +24,23 @@ def pretrained_embedder(step: PretrainedEmbedder) -> LipschitzStep | EstimatedSt
             f"A PretrainedEmbedder that runs in {step.precision} rounds its latents by more than any bound on it allows for: "
             "use precision='full'."
         )
+    shape = getattr(step, "_row_shape", None)
     if not isinstance(step.lipschitz, (str, Clever)):
-        number = step.lipschitz
-        return LipschitzStep(float(number), step._n_features_out, holds=lambda: step.lipschitz == number)
+        number, rounding = step.lipschitz, None
+        if torch_module(step.encoder) is not None and shape is not None:
+            from skcert.lipschitz.encoders import rounding_of  # it needs torch
+
+            rounding = rounding_of(step)
+        return LipschitzStep(
+            float(number), step._n_features_out, row_shape=shape, holds=lambda: step.lipschitz == number, rounding=rounding
+        )
 
     from skcert.lipschitz import encoders  # it needs torch
 
-    shape = getattr(step, "_row_shape", None)
     if step.lipschitz in ("global", "local"):
         total = max(encoders.constants_of(step).total, SMALLEST)
         inward = encoders.local_bound_of(step) if step.lipschitz == "local" and total > SMALLEST else None
-        return LipschitzStep(total, step._n_features_out, inward, shape, encoders.unchanged(step))
+        return LipschitzStep(total, step._n_features_out, inward, shape, encoders.unchanged(step), encoders.rounding_of(step))
     settings = Clever() if step.lipschitz == "clever" else step.lipschitz
     assert isinstance(settings, Clever)
     asked = step.lipschitz

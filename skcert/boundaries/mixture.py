@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +62,7 @@ class _Batch:
     winner: np.ndarray
 
 
-class _Mixture:
+class _Mixture(ABC):
     """What linear and quadratic components share: the order in which rivals are visited, and the attacks.
 
     The kinds say how far a rival is at least, how far with more work, how much the winner leads after a move, and where an
@@ -94,21 +95,21 @@ class _Mixture:
             out[:, k] = self._sum(scores[:, own])
         return out, np.where(np.isnan(out), np.inf, out).argmax(axis=1)
 
+    @abstractmethod
     def _quick(self, batch, at, i: int, j: int) -> np.ndarray:
         """Lower bound of the distance to class j."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _pursue(self, batch, at, i: int, j: int, known: np.ndarray, enough: np.ndarray) -> np.ndarray:
         """A better one; what exceeds ``enough`` need not be better."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _lead(self, batch, rival: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Upper bounds of the leads of the winners over rivals after moves u of all rows, and their gradients."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _starts(self, batch, rival: np.ndarray) -> list[np.ndarray]:
         """Moves of all rows that may begin an attack."""
-        raise NotImplementedError
 
     def _sides(self, winner, rival) -> list[np.ndarray]:
         """Which components stand for either side, shapes (n, C)."""

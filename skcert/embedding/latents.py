@@ -120,7 +120,7 @@ def _check_cupy(ran_on) -> None:
             "device='cuda', or take output_device='numpy' or 'torch'."
         )
     try:
-        import cupy  # noqa: F401
+        import cupy  # noqa: F401  (is it there?)
     except ImportError as error:
         raise ImportError("output_device='cupy' needs CuPy: pip install skcert[cuda12] or skcert[cuda13]") from error
 

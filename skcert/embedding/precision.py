@@ -13,7 +13,10 @@ PRECISIONS = ("full", "tf32", "bfloat16", "float16")
 
 @contextmanager
 def computing_in(precision: str, device) -> Iterator[None]:
-    """The precision of a torch module on the device, for the time of the block; nothing for device None."""
+    """The precision of a torch module on the device, for the time of the block; nothing for device None.
+
+    One more than users choose from: "double", float64 whatever the type of the weights.
+    """
     if device is None:
         yield
         return
@@ -25,6 +28,8 @@ def computing_in(precision: str, device) -> Iterator[None]:
         stack.enter_context(_tf32(precision == "tf32"))
         if precision in ("bfloat16", "float16"):
             stack.enter_context(torch.autocast(device.type, dtype=getattr(torch, precision)))
+        if precision == "double":
+            stack.enter_context(_all_in_double())
         yield
 
 
@@ -64,3 +69,25 @@ def _readable(flag):
         return flag()
     except RuntimeError:
         return None
+
+
+def _all_in_double():
+    """Every call of torch in float64: weights, constants and changes of type, in `preprocess` too."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._pytree import tree_map
+
+    narrowing = (torch.Tensor.float, torch.Tensor.half, torch.Tensor.bfloat16)
+
+    def doubled(value):
+        if isinstance(value, torch.Tensor):
+            return value.double() if value.is_floating_point() else value
+        return torch.float64 if isinstance(value, torch.dtype) and value.is_floating_point else value
+
+    class InDouble(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            args, kwargs = tree_map(doubled, (args, kwargs or {}))
+            func = torch.Tensor.double if func in narrowing else func
+            return tree_map(doubled, func(*args, **kwargs))  # what is made anew has the default type
+
+    return InDouble()

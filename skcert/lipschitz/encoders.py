@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +11,16 @@ import torch
 from tqdm import tqdm
 
 from skcert.embedding.caching import fingerprint
+from skcert.embedding.latents import as_numpy
 from skcert.embedding.torch_modules import evaluating, torch_module
+from skcert.geometry.rounding import row_norms
 from skcert.lipschitz.local import ROWS, LocalBound
 from skcert.lipschitz.network import Network, trace
 from skcert.lipschitz.product import Constants, constants
 from skcert.perturbations import Uncertifiable
+
+#: differences of latents that are looked at for the rounding of an encoder, at least
+LOOKS = 8
 
 
 def constants_of(embedder: Any) -> Constants:
@@ -33,6 +39,40 @@ def local_bound_of(embedder: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarr
             return bound.inward(rows, radius, bar.update)
 
     return inward
+
+
+def rounding_of(embedder: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A function of points (n, n_inputs) and their latents: how far these, and those of the ball, are from real arithmetic.
+
+    Four times their distance from the latents in float64, which errs 2^-29 times as much. Once is for the point itself; the
+    rest is for other points of a ball, where the error is another one of the same kind: an estimate, not a bound. One latent
+    can be right by chance, so at least ``LOOKS`` numbers are compared, at neighbours where the point itself has fewer.
+    """
+    n_looks = math.ceil(LOOKS / embedder.n_features_out_)
+
+    def rounding(points: np.ndarray, latents: np.ndarray) -> np.ndarray:
+        most = np.zeros(len(points))
+        reach = 1e-4 * (row_norms(points)[:, None] + 1)
+        for look in range(n_looks):
+            if look:
+                way = np.random.default_rng(look).standard_normal(points.shape[1])
+                points = points + reach * way / np.linalg.norm(way)
+            rows = _rows(embedder, points)
+            seen = as_numpy(embedder._embed(rows)) if look else latents
+            most = np.maximum(most, row_norms(seen - _in_double(embedder, rows)))
+        return 4 * most
+
+    return rounding
+
+
+def _in_double(embedder: Any, rows: np.ndarray) -> np.ndarray:
+    try:
+        return as_numpy(embedder._embed(rows, precision="double"))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise Uncertifiable(
+            f"This encoder does not run in float64 ({str(error).splitlines()[0]}), so the error of its latents is not known. "
+            "If that does not matter to you, pass a function that calls it, with lipschitz= a number."
+        ) from error
 
 
 def unchanged(embedder: Any) -> Callable[[], bool]:

@@ -208,7 +208,7 @@ def _call(network: Network, node: fx.Node, layer: fx.Node | None) -> _Call:
         return _Call(node, [], run, run, run)
     elif name == "pad" and (node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")) == "constant":
         amounts: Any = node.args[1] if len(node.args) > 1 else node.kwargs["pad"]
-        zeros = lambda x: F.pad(x, amounts)  # noqa: E731
+        zeros = partial(F.pad, pad=amounts)
         return _Call(node, [], run, zeros, zeros)
     elif name in SUMS and "alpha" not in node.kwargs:
         minus = -1.0 if "sub" in name else 1.0

@@ -1,5 +1,6 @@
 """Certificates in pixels, through an encoder: images in every shape, and what happens if a constant is wrong."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -115,6 +116,78 @@ def test_columns_that_cannot_move_do_not_count(network, data):
     pipe = pipeline(network, "global").fit(X, y)
     scale = np.where(np.arange(64) < 32, 0.0, 2.0)
     np.testing.assert_allclose(certify(pipe, X_test, feature_scale=scale).radius, certify(pipe, X_test).radius / 2, rtol=1e-9)
+
+
+# -- rounding ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lipschitz", ["global", "local", "number"])
+@pytest.mark.parametrize("n_latents", [1, 6])
+def test_what_an_encoder_loses_in_float32_is_taken_off(n_latents, lipschitz):
+    """Large biases, and a map whose constant is reached by every move: the exact distance is known."""
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        network = nn.Linear(6, n_latents)
+        with torch.no_grad():
+            network.weight.copy_(0.1 * torch.linalg.qr(torch.randn(6, 6))[0][:n_latents])
+        network.bias.data.fill_(50.0)
+        weight, bias = (part.detach().double().numpy() for part in network.parameters())
+        X, y = rng.standard_normal((40, 6)), np.arange(40) % 2
+        X[y == 1] += 0.5
+        bound = np.linalg.norm(weight, 2) * (1 + 1e-12) if lipschitz == "number" else lipschitz
+        pipe = make_pipeline(PretrainedEmbedder(network, lipschitz=bound), LogisticRegression(C=100)).fit(X, y)
+        certificate = certify(pipe, X)
+        slope = pipe[-1].coef_[0] @ weight
+        exact = np.abs(X @ slope + pipe[-1].coef_[0] @ bias + pipe[-1].intercept_[0]) / np.linalg.norm(slope)
+        assert (certificate.radius <= exact).all()
+        far = exact > 0.1
+        assert far.sum() > 10 and (certificate.radius[far] >= 0.99 * exact[far]).all()
+        assert check_certificate(pipe, X, certificate, random_state=0) is None
+
+
+def test_the_rounding_of_an_encoder_is_found_in_float64(network, data):
+    """All of it: the weights, what `preprocess` does, changes of type and what is made on the way."""
+    X = data[0][:7]
+
+    class Awkward(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = network
+            self.register_buffer("shift", torch.tensor(0.1))
+
+        def forward(self, x):
+            return self.inner((x.float() + self.shift) * torch.full((1,), 0.3)).to(torch.float32)
+
+    def preprocess(batch):
+        return batch.to(torch.float32) / torch.tensor(0.7)
+
+    embedder = PretrainedEmbedder(Awkward(), preprocess=preprocess, input_shape=SHAPE).fit(X)
+    latents = embedder._embed(embedder._as_batchable(X.astype(float)), precision="double").numpy()
+    assert latents.dtype == np.float64
+    twin = copy.deepcopy(network).double()
+    rows = torch.from_numpy(X.astype(float)).reshape(-1, *SHAPE)
+    single = [float(np.float32(number)) for number in (0.7, 0.1, 0.3)]  # constants are what float32 made of them
+    exact = twin((rows / single[0] + single[1]) * single[2]).detach().numpy()
+    np.testing.assert_allclose(latents, exact, rtol=1e-12, atol=1e-13)
+    seen = embedder.transform(X)
+    assert 1e-8 < np.abs(seen - latents).max() < 1e-5 and seen.dtype == np.float64
+    assert all(part.dtype == torch.float32 for part in network.parameters())
+
+
+def test_encoders_that_do_not_run_in_float64_say_so(data):
+    X, y, X_test, _ = data
+
+    class Single(nn.Module):
+        def forward(self, x):
+            if x.dtype != torch.float32:
+                raise TypeError("float32 only")
+            return x.flatten(1)
+
+    with pytest.raises(Uncertifiable, match="float64.*float32 only.*pass a function"):
+        certify(pipeline(Single(), 1.0).fit(X, y), X_test)
+    module = Single()
+    assert (certify(pipeline(lambda batch: module(torch.from_numpy(batch).float()), 1.0).fit(X, y), X_test).radius > 0).all()
 
 
 # -- wrong constants ---------------------------------------------------------------------------------------------------
@@ -238,21 +311,19 @@ def test_estimates_are_labelled_wherever_they_go(network, data):
     assert not any("local" in label and "estimate" in label for label in labels)
 
 
-def test_the_estimate_behind_a_linear_encoder_is_not_below_the_bound(data):
+def test_the_estimate_behind_a_linear_encoder_is_the_distance(data):
     X, y, X_test, _ = data
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 12))
     for head in (LogisticRegression(max_iter=2000), CertifiedGMMClassifier()):
         pipe = pipeline(network, "clever", StandardScaler(), head).fit(X, y)
-        truth = certify(pipe, X_test, space="standardscaler")  # in the space after it
-        assert len(truth) == CASES
-        weight = network[1].weight.detach().double().numpy()
         guess = certify(pipe, X_test)
-        for row in range(3):  # a step of the estimate along the steepest direction reaches the boundary
-            scores = pipe.decision_function(X_test[[row]])[0]
-            assert guess.radius[row] > 0 and np.isfinite(scores).all() and weight.shape == (12, 64)
-        sound = certify(pipeline(network, "global", StandardScaler(), head).fit(X, y), X_test)
-        assert (guess.radius >= sound.radius * (1 - 1e-5)).all()
+        weight, bias = (part.detach().double().numpy() for part in network[1].parameters())
+        plain = PCA(12).fit(X.astype(float))  # the same map as a step that is known exactly
+        plain.components_, plain.mean_ = weight, -np.linalg.lstsq(weight, bias, rcond=None)[0]
+        truth = certify(make_pipeline(plain, *(step for _, step in pipe.steps[1:])), X_test.astype(float))
+        np.testing.assert_array_equal(truth.prediction, guess.prediction)
+        np.testing.assert_allclose(guess.radius, truth.radius, rtol=1e-3)
 
 
 def test_an_estimate_does_not_depend_on_what_stands_beside_a_point(network, data):

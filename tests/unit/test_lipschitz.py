@@ -53,23 +53,26 @@ REFUSED = {
     "sums over the batch that cancel": (lambda m, x: x + 0 * x.sum(0), "sum.*rows of the batch"),
     "softmax over the batch": (lambda m, x: F.softmax(x, 0), "softmax.*rows of the batch"),
     "picking by arrays": (lambda m, x: x[:, [0, 0, 1]], "getitem"),
-    "active dropout": (lambda m, x: F.dropout(x, 0.5, training=True), "."),
+    "active dropout": (lambda m, x: F.dropout(x, 0.5, training=True), "does not repeat"),
     "statistics of the batch": (lambda m, x: F.batch_norm(x, None, None, training=True), "batch_norm.*statistics"),
     "writing into a buffer": (
         lambda m, x: (lambda out: (out.__setitem__(slice(None), m.layer(x)), out)[1])(torch.zeros(len(x), 6)),
-        ".",
+        "does not repeat",
     ),
-    "copying into a buffer": (lambda m, x: (lambda out: (out.copy_(m.layer(x)), m.layer(out))[1])(torch.zeros(len(x), 6)), "."),
-    "writing into out": (lambda m, x: torch.add(m.layer(x), 1.0, out=torch.zeros(len(x), 6)), "."),
+    "copying into a buffer": (
+        lambda m, x: (lambda out: (out.copy_(m.layer(x)), m.layer(out))[1])(torch.zeros(len(x), 6)),
+        "does not repeat",
+    ),
+    "writing into out": (lambda m, x: torch.add(m.layer(x), 1.0, out=torch.zeros(len(x), 6)), "add.*writes into"),
     "the size of the batch": (lambda m, x: m.layer(x) * len(x), "rows"),
     "the row before": (lambda m, x: x + 3 * F.pad(x[:-1], (0, 0, 1, 0)), "rows|repeat"),
     "the first row": (lambda m, x: x - x[:1], "rows|beside"),
-    "old arguments": (lambda m, x: x.sub(5, x), "."),
-    "tiny floats": (lambda m, x: x.to(torch.float8_e4m3fn).float(), "."),
+    "old arguments": (lambda m, x: x.sub(5, x), "sub.*three arguments"),
+    "tiny floats": (lambda m, x: x.to(torch.float8_e4m3fn).float(), "float8"),
     "celu that grows": (lambda m, x: F.celu(x, -1.0), "celu.*alpha"),
     "NaN": (lambda m, x: x * float("nan"), "NaN"),
     "in place under somebody's feet": (lambda m, x: (lambda h: h.mul_(5).sum(1, keepdim=True) + h)(m.layer(x)), "in place"),
-    "a view changed in place": (lambda m, x: (lambda h: (h[:, :3].mul_(9), h)[1])(m.layer(x)), "."),
+    "a view changed in place": (lambda m, x: (lambda h: (h[:, :3].mul_(9), h)[1])(m.layer(x)), "mul.*in place"),
 }
 
 
@@ -77,22 +80,23 @@ REFUSED = {
 def test_what_has_no_bound_is_refused_by_name(case):
     function, words = REFUSED[case]
     with pytest.raises(Uncertifiable, match=words):
-        found = total(Does(function))
-        print(found)
+        total(Does(function))
 
 
-@pytest.mark.parametrize(
-    "function", [lambda m, x: x if x.sum() > 0 else -x, lambda m, x: x * float(x.max()), lambda m, x: x[x > 0]]
-)
-def test_what_depends_on_values_cannot_be_traced(function):
-    with pytest.raises(Uncertifiable):
+@pytest.mark.parametrize("function, words", [
+    (lambda m, x: x if x.sum() > 0 else -x, "depends on values"),
+    (lambda m, x: x * float(x.max()), "depends on values"),
+    (lambda m, x: x[x > 0], "gt.*jumps"),
+])  # fmt: skip
+def test_what_depends_on_values_cannot_be_traced(function, words):
+    with pytest.raises(Uncertifiable, match=words):
         total(Does(function))
 
 
 def test_encoders_whose_rows_depend_on_each_other_or_on_chance_are_refused():
     with pytest.raises(Uncertifiable, match="does not repeat|each row by itself|active"):
         total(Does(lambda m, x: x + torch.rand_like(x)))
-    with pytest.raises(Uncertifiable):
+    with pytest.raises(Uncertifiable, match="each row by itself"):
         total(Does(lambda m, x: x.flip(0)))
 
 
@@ -121,7 +125,8 @@ def test_encoders_that_do_nothing_or_ignore_their_input(way):
         pipe = skcert.make_certified_pipeline(PretrainedEmbedder(Does(does), lipschitz=way).fit(X), head)
         radius, within = skcert.certify(pipe, X).radius, skcert.certify(pipe, X, space="latents").radius
         if constant:
-            np.testing.assert_allclose(radius, within, rtol=1e-9)
+            np.testing.assert_allclose(radius, within, rtol=3e-5)
+            assert (radius < within).all()  # X is rounded to float32 on its way
         else:
             assert (radius > 1e6).all()
 
