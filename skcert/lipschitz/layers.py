@@ -206,9 +206,21 @@ def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=N
     """Those that average with weights >= 0."""
     if mode not in ("nearest", "nearest-exact", "linear", "bilinear", "trilinear", "area"):
         raise Uncertifiable(f"mode={mode!r} has negative weights; expected nearest, linear, bilinear, trilinear or area")
-    settings = dict(size=size, scale_factor=scale_factor, mode=mode, align_corners=align_corners, **kwargs)
-    settings["recompute_scale_factor"] = recompute_scale_factor
-    return _nonnegative(lambda ones: nn.functional.interpolate(ones, **settings), x)
+    D = x.ndim - 2
+    constant = 1.0
+    for axis in range(D):  # separable; axis by axis, forwards: torch's own adjoint of "nearest" forgets scale_factor
+        only = [axis == other for other in range(D)]
+        n = x.shape[2 + axis]
+        units = torch.eye(n).reshape(n, 1, *(n if moves else 1 for moves in only))
+        settings: dict[str, Any] = {"mode": mode, "align_corners": align_corners, "recompute_scale_factor": recompute_scale_factor}
+        for name, value in (("size", size), ("scale_factor", scale_factor)):
+            values = value if isinstance(value, (tuple, list)) else (value,) * D
+            if value is not None:
+                settings[name] = tuple(v if moves else 1 for v, moves in zip(values, only, strict=True))
+        # which pixel is nearest is computed in the type of the image
+        both = (nn.functional.interpolate(units.to(kind), **settings, **kwargs) for kind in (x.dtype, torch.float64))
+        constant *= max(spectral_norm(matrix.reshape(n, -1).double().numpy()) for matrix in both)
+    return float(grow(constant))
 
 
 def upsample_layer(layer, x) -> float:
@@ -264,7 +276,9 @@ def softmax(x, dim=None, *args, **kwargs) -> float:
 #: largest absolute derivatives, rounded up
 GELU, GELU_TANH, SILU, MISH = 1.12905, 1.12905, 1.09985, 1.08850
 SELU = 1.758100
-HARDSWISH = 1.5
+#: torch takes 1/6 in float32
+HARDSIGMOID = float(np.nextafter(np.float32(1 / 6), np.float32(1)))
+HARDSWISH = 9 * HARDSIGMOID
 
 
 def gelu(x, approximate="none") -> float:
@@ -375,7 +389,7 @@ for _type in (
 ):
     MODULES[_type] = _constant(1.0)
 MODULES[nn.Sigmoid] = _constant(0.25)
-MODULES[nn.Hardsigmoid] = _constant(float(grow(1 / 6)))
+MODULES[nn.Hardsigmoid] = _constant(HARDSIGMOID)
 MODULES[nn.SELU] = _constant(SELU)
 MODULES[nn.SiLU], MODULES[nn.Mish], MODULES[nn.Hardswish] = _constant(SILU), _constant(MISH), _constant(HARDSWISH)
 MODULES[nn.GELU] = lambda m, x: gelu(x, m.approximate)
@@ -421,7 +435,7 @@ FUNCTIONS.update(
         "dropout2d": dropout,
         "getitem": gathered,
         "sigmoid": _constant(0.25),
-        "hardsigmoid": _constant(float(grow(1 / 6))),
+        "hardsigmoid": _constant(HARDSIGMOID),
         "silu": _constant(SILU),
         "mish": _constant(MISH),
         "hardswish": _constant(HARDSWISH),

@@ -288,7 +288,8 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
     if alone:
         moves = (others - torch.cat([example, example[:1]])).flatten(1).norm(dim=1)
         change = (first[1:].double() - torch.cat([expected, expected[:1]])).flatten(1).norm(dim=1)
-        steepest = float((change / moves).max())
+        noise = 1e-5 * torch.cat([expected, expected[:1]]).double().flatten(1).norm(dim=1)  # of float32
+        steepest = float(((change - noise).clamp(min=0) / moves).max())
     nodes = list(graph.nodes)
     nodes = nodes[:end]
     moving: set[fx.Node] = set()

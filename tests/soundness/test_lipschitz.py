@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from skcert.lipschitz import local  # noqa: E402
+from skcert.lipschitz import layers, local  # noqa: E402
 from skcert.lipschitz.local import ROWS, LocalBound  # noqa: E402
 from skcert.lipschitz.network import trace  # noqa: E402
 from skcert.lipschitz.product import constants  # noqa: E402
@@ -117,6 +117,28 @@ def test_what_is_put_together_adds_up(joined, constant):
     found = bound(Joins(), (3,))
     assert steepest(Joins(), (3,)) <= found * (1 + SLIP)
     np.testing.assert_allclose(found, constant, rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "linear", "area"])
+@pytest.mark.parametrize("D", [1, 2, 3])
+def test_interpolation_by_what_it_does_forwards(D, mode):
+    """Not by torch's own derivative, which forgets scale_factor where the nearest pixel is taken."""
+    rng = np.random.default_rng(0)
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[D] if mode == "linear" else mode
+    for _ in range(25):
+        shape = tuple(int(n) for n in rng.integers(2, 6, D))
+        size = tuple(int(n) for n in rng.integers(1, 11, D))
+        scale = tuple(float(n) for n in rng.uniform(0.6, 3, D))
+        for settings in ({"size": size}, {"scale_factor": scale}, {"scale_factor": scale[0]}):
+            layer = nn.Upsample(mode=mode, **settings) if mode != "area" else None
+            units = torch.eye(int(np.prod(shape)), dtype=torch.float64).reshape(-1, 1, *shape)
+            matrix = nn.functional.interpolate(units, mode=mode, **settings).reshape(len(units), -1).numpy()
+            true = np.linalg.norm(matrix, 2)
+            if layer is not None:
+                assert true * (1 - 1e-12) <= bound(layer, (1, *shape)) <= true * (1 + 1e-6)
+            else:
+                found = layers.interpolate(torch.zeros(2, 1, *shape), mode=mode, **settings)
+                assert true * (1 - 1e-12) <= found <= true * (1 + 1e-6)
 
 
 def test_gelu_and_silu_are_not_1_lipschitz():
