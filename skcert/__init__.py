@@ -8,6 +8,7 @@ from skcert._embedder import PretrainedEmbedder
 from skcert._explanation import Explanation
 from skcert._gmm import CertifiedGMMClassifier
 from skcert._pipeline import CertifiedPipeline, make_certified_pipeline
+from skcert._smoothing import RandomizedSmoothingClassifier
 from skcert.adapters import Uncertifiable, register_discriminant, register_perturbation
 from skcert.lipschitz.clever import Clever
 from skcert.lipschitz.report import LipschitzReport
@@ -26,6 +27,7 @@ __all__ = [
     "LipschitzReport",
     "LipschitzStep",
     "PretrainedEmbedder",
+    "RandomizedSmoothingClassifier",
     "Uncertifiable",
     "certify",
     "datasets",

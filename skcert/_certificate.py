@@ -24,6 +24,10 @@ def _is_number(labels: np.ndarray) -> bool:
     return labels.dtype.kind in "biuf"
 
 
+def _joined(parts: list) -> np.ndarray | None:
+    return None if any(part is None for part in parts) else np.concatenate(parts)
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class Certificate:
     """One certificate per row of X: no perturbation shorter than ``radius`` changes ``prediction``.
@@ -58,6 +62,10 @@ class Certificate:
     arithmetic : str
         In which the promise holds for the estimator's own ``predict``, at every point that this type can represent: "float64",
         "float32", or the encoders that are taken in real numbers.
+    abstained : ndarray of bool, shape (n_samples,), or None
+        Of a smoothed classifier: where its votes certify nothing.
+    n_passes : ndarray of int, shape (n_samples,), or None
+        Of a smoothed classifier: votes that were taken.
     """
 
     prediction: np.ndarray
@@ -73,6 +81,9 @@ class Certificate:
     exact: bool = False
     feature_scale: Any = None
     arithmetic: str = "real numbers"
+    abstained: np.ndarray | None = None
+    n_passes: np.ndarray | None = None
+    _votes: Any = field(default=None)
     _origin: Any = field(default=None)
 
     def __post_init__(self) -> None:
@@ -93,6 +104,8 @@ class Certificate:
             radius=np.concatenate([part.radius for part in parts]),
             runner_up=np.concatenate([part.runner_up for part in parts]),
             attack_radius=np.concatenate([part.attack_radius for part in parts]),
+            abstained=_joined([part.abstained for part in parts]),
+            n_passes=_joined([part.n_passes for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -179,14 +192,14 @@ class Certificate:
         return y
 
     def to_frame(self) -> pd.DataFrame:
-        """A DataFrame with prediction, radius, runner_up and attack_radius, one row per point."""
+        """A DataFrame with prediction, radius, runner_up and attack_radius, and what else there is, one row per point."""
         try:
             import pandas as pd
         except ImportError:
             raise ImportError("Certificate.to_frame needs pandas: pip install pandas.") from None
 
-        columns = ("prediction", "radius", "runner_up", "attack_radius")
-        return pd.DataFrame({name: getattr(self, name) for name in columns})
+        columns = ("prediction", "radius", "runner_up", "attack_radius", "abstained", "n_passes")
+        return pd.DataFrame({name: getattr(self, name) for name in columns if getattr(self, name) is not None})
 
     def _meaning(self) -> str:
         if self.guarantee == "none":
@@ -209,6 +222,8 @@ class Certificate:
             rows.append(("radius, median", round_down(middle)))
             rows.append(("radius, 10 % to 90 %", f"{round_down(low)} to {round_down(high)}"))
             rows.append(("not certified", str(int((self.radius == 0).sum()))))
+            if self.n_passes is not None:
+                rows.append(("votes, mean", f"{self.n_passes.mean():.0f}"))
             known = np.isfinite(self.attack_radius) & (self.attack_radius > 0)
             if known.any() and not self.exact:
                 share = np.median(np.minimum(self.radius[known] / self.attack_radius[known], 1))

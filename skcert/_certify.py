@@ -16,7 +16,8 @@ from skcert._estimate import estimate
 from skcert._explanation import Origin
 from skcert._gmm import CertifiedGMMClassifier
 from skcert._points import Points, dense, floats, numbers, source_of, transformed, unit_of
-from skcert.adapters import Uncertifiable, discriminant_of
+from skcert._smoothing import RandomizedSmoothingClassifier
+from skcert.adapters import Uncertifiable, discriminant_of, inherits
 from skcert.adapters.composites import is_nothing, link, unrolled
 from skcert.adapters.models import compares_own_scores, unit_of_scores
 from skcert.boundaries import (
@@ -27,6 +28,7 @@ from skcert.boundaries import (
     Nearest,
     QuadraticBoundary,
     QuadraticMixtureBoundary,
+    VotedBoundary,
 )
 from skcert.discriminants import Affine, LogSumExp, NearestEllipsoid, Quadratic, batches
 from skcert.geometry.rounding import SINGLE, UNIT, grow
@@ -130,16 +132,21 @@ class Certifier:
         if is_nothing(self._model):
             raise Uncertifiable("The pipeline ends in a step that does nothing: expected a classifier as its last step.")
         check_is_fitted(self._model)
-        self._discriminant = discriminant_of(self._model)
         self._classes = np.array(self._model.classes_)
-        if self._discriminant.n_classes != len(self._classes):
+        self._links: dict[int, tuple[Link, ...]] = {}
+        self._passages: dict[Any, _Passage] = {}
+        self._smoothed = isinstance(self._model, RandomizedSmoothingClassifier) and inherits(
+            self._model, RandomizedSmoothingClassifier
+        )
+        rule: Any = None if self._smoothed else discriminant_of(self._model)
+        self._discriminant = rule
+        found = len(self._classes) if self._smoothed else rule.n_classes
+        if found != len(self._classes):
             raise ValueError(
-                f"The rule registered for {type(self._model).__name__} returned {self._discriminant.n_classes} scores for "
+                f"The rule registered for {type(self._model).__name__} returned {found} scores for "
                 f"{len(self._classes)} classes: it must return one per class, in the order of classes_."
             )
         self._own_scores = compares_own_scores(self._model)
-        self._links: dict[int, tuple[Link, ...]] = {}
-        self._passages: dict[Any, _Passage] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_links": {}, "_passages": {}}  # what is made at the first batch that needs it
@@ -162,6 +169,8 @@ class Certifier:
             )
         if return_attack and isinstance(self._discriminant, NearestEllipsoid):
             raise ValueError('decision="nearest-ellipsoid" constructs no attack: use return_attack=False.')
+        if return_attack and self._smoothed:
+            raise ValueError("Votes under noise know no boundary and construct no attack: use return_attack=False.")
         if issparse(X):
             raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
 
@@ -189,6 +198,8 @@ class Certifier:
         return not links and type(model) is CertifiedGMMClassifier and model._discriminant is self._discriminant
 
     def _batch(self, X, request: _Request) -> Certificate:
+        if self._smoothed:
+            return self._by_votes(X, request)
         if (certificate := self._by_own_scores(X, request)) is not None:
             return certificate
         links, outputs = request.links, self._outputs(X, request)
@@ -242,6 +253,34 @@ class Certifier:
         for _, step in self._steps[request.start :]:
             outputs.append(transformed(step, outputs[-1]))
         return outputs
+
+    def _by_votes(self, X, request: _Request) -> Certificate:
+        """The certificate of a smoothed classifier, from the radius where its noise is added (theory 2.4)."""
+        links, outputs = request.links, self._outputs(X, request)
+        _check_shapes(links, outputs)
+        if any(isinstance(carrier, EstimatedStep) for each in links for carrier in each.carriers):
+            raise Uncertifiable("lipschitz='clever' estimates margins of scores, and a smoothed classifier has none.")
+        votes = self._model.votes(outputs[-1])
+        points = Points.of(X)
+        scale, asked = self._scale(request.feature_scale, points)
+        voted = Nearest(votes.winner, votes.runner_up, votes.radius, np.full(len(votes.radius), np.inf))
+        units = self._units(links, outputs)
+        nearest, _, _ = self._nearest(points, outputs, units, numbers(outputs[-1]), scale, asked, request, voted)
+        return Certificate(
+            self._classes[votes.winner],
+            nearest.radius,
+            self._classes[votes.runner_up],
+            nearest.attack_radius,
+            None,
+            request.norm,
+            request.space,
+            guarantee="probabilistic",
+            confidence=1 - self._model.alpha,
+            method="randomized-smoothing",
+            abstained=votes.radius == 0,
+            n_passes=votes.passes,
+            _votes=votes,
+        )
 
     def _by_own_scores(self, X, request: _Request) -> Certificate | None:
         """The certificate from the scores that a linear model's ``predict`` compares, so that they are computed once.
@@ -314,6 +353,8 @@ class Certifier:
                     'decision="nearest-ellipsoid" has one certificate, half the lead in distance: use method="auto", '
                     f"got {method!r}."
                 )
+        elif self._smoothed and method != "auto":
+            raise ValueError(f'A smoothed classifier is certified by its votes alone: use method="auto", got {method!r}.')
         elif isinstance(self._discriminant, LogSumExp) and method == "paper":
             raise ValueError('method="paper" is for one component per class: use method="exact" or "pairwise".')
         elif norm != 2 and method == "paper":
@@ -403,8 +444,10 @@ class Certifier:
                 f'decision="nearest-ellipsoid" is certified in l2, got norm={last!r}: use norm=2, or decision="bayes".'
             )
         where = (route.fold, stretched)
-        boundary: AffineBoundary | QuadraticBoundary | EllipsoidBoundary
-        if isinstance(d, Affine):
+        boundary: Any
+        if self._smoothed:
+            boundary = VotedBoundary(*where, last, points.values.shape[1])
+        elif isinstance(d, Affine):
             boundary = AffineBoundary(d, *where, last, units[-1])
         elif isinstance(d, Quadratic):
             boundary = QuadraticBoundary(d, *where, last, units[-1])
@@ -423,14 +466,20 @@ class Certifier:
             found = [int(c) if names is None else names[c] for c in np.flatnonzero(which)]
             raise ValueError(message.format(repr(found)))
 
-    def _nearest(self, points, outputs, units, latents, scale, asked, request: _Request) -> tuple[Nearest, str, bool]:
-        """Distances in the space of the points, which must reach the classifier as their own steps transformed them."""
+    def _nearest(
+        self, points, outputs, units, latents, scale, asked, request: _Request, voted: Nearest | None = None
+    ) -> tuple[Nearest, str, bool]:
+        """Distances in the space of the points, which must reach the classifier as their own steps transformed them.
+
+        ``voted``: radii where the classifier is, if they are known by votes.
+        """
         links, method, attack = request.links, request.method, request.attack
         n, d = points.values.shape
         whole = Route.along(links, np.zeros(d, dtype=bool), points.names)
-        self._name_columns(
-            whole.uses & ~points.numeric, points.names, "Columns {} are used as numbers and hold something else."
-        )
+        if links or voted is None:  # a smoothed classifier takes anything, and adds noise to numbers
+            self._name_columns(
+                whole.uses & ~points.numeric, points.names, "Columns {} are used as numbers and hold something else."
+            )
         fixed = [numbers(part) for part in constants(links, outputs[0])]
         kinds, groups = _by_gaps(points.values, whole.uses | whole.watched if imputes(links) else None)
         out = Nearest.empty(n, d if attack else None)
@@ -442,7 +491,8 @@ class Certifier:
             for batch in [slice(0, n)] if simple else batches(len(group), 8 * 8 * (d + whole.n_constants)):
                 at = batch if len(groups) == 1 else group[batch]
                 source = source_of(points.values[at], [part[at] for part in fixed])
-                out.put(at, self._part(passage, links, outputs, at, source, latents, method, attack))
+                known = None if voted is None else voted.take(at)
+                out.put(at, self._part(passage, links, outputs, at, source, latents, method, attack, known))
         exact = not whole.bends and method != "paper" and (method == "exact" or isinstance(self._discriminant, Affine))
         exact = exact and getattr(passage.boundary, "exact", True)
         return out, method, exact
@@ -453,7 +503,7 @@ class Certifier:
         steps = [SINGLE if each.single else max(seen[n : n + 2]) for n, each in enumerate(links)]
         return (*steps, unit_of_scores(self._model, seen[-1]))
 
-    def _part(self, passage, links, outputs, at, source, latents, method, attack) -> Nearest:
+    def _part(self, passage, links, outputs, at, source, latents, method, attack, voted=None) -> Nearest:
         """One batch: along the route, to the boundary, and back."""
         route, last = passage.route, passage.folded
         seen = {place: dense(outputs[place + 1][at]) for place in route.blind}
@@ -464,7 +514,10 @@ class Certifier:
                 doubt = 0.0 if error is None else error[rows]
                 if not last.agrees(start[rows], dense(after[rows]), single=any(each.single for each in links), error=doubt):
                     self._name_step(links, outputs)
-        found = passage.boundary.nearest(start, error, method=method, attack=attack)
+        if voted is None:
+            found = passage.boundary.nearest(start, error, method=method, attack=attack)
+        else:
+            found = replace(voted, radius=passage.boundary.before(voted.radius))
         if route.bends:
             found.radius = route.widen(found.radius, passage.factors, stops)
             found.attack_radius = np.full(len(found.radius), np.inf)

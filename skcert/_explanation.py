@@ -82,6 +82,7 @@ class Explanation:
     before: np.ndarray
     after: np.ndarray | None
     scale: np.ndarray
+    votes: str = ""
 
     @property
     def change(self) -> np.ndarray:
@@ -113,6 +114,7 @@ class Explanation:
         ]
         wide = max((len(step.name) for step in self.steps), default=0)
         lines += [f"  {step.name:<{wide}}  {step.effect}; lengths up to {step.factor:.4g} times" for step in self.steps]
+        lines += [f"  {self.votes}"] if self.votes else []
         movers = self.largest()
         if not len(movers):
             return lines
@@ -156,7 +158,7 @@ class Origin:
         certifier, request = self.certifier, self.request
         X = _safe_indexing(self.points, [row], axis=0)
         blind = any(isinstance(c, (LipschitzStep, EstimatedStep)) for each in request.links for c in each.carriers)
-        known = not blind and not isinstance(certifier._discriminant, NearestEllipsoid)
+        known = not (blind or certifier._smoothed or isinstance(certifier._discriminant, NearestEllipsoid))
         points, radius, attack_radius = Points.of(X), certificate.radius[row], certificate.attack_radius[row]
         after = None
         if known:
@@ -180,6 +182,23 @@ class Origin:
             np.where(points.numeric, points.values[0], np.nan),
             after,
             np.where(points.numeric & ~frozen & ~np.isnan(points.values[0]), scale, 0.0),
+            self._voted(certificate, row),
+        )
+
+    def _voted(self, certificate: Certificate, row: int) -> str:
+        """What a smoothed classifier's votes say about a point."""
+        votes = certificate._votes
+        if votes is None:
+            return ""
+        model = self.certifier._model
+        n = votes.passes[row] - model.n_select
+        start = f"{votes.votes[row]} of {n} votes for {certificate.prediction[row]} under noise of {model.sigma:g}"
+        if not votes.radius[row]:
+            return f"{start}: no majority is certain at level {certificate.confidence:g}"
+        probability = np.floor(votes.probability[row] * 1e6) / 1e6
+        return (
+            f"{start}: its probability is at least {probability:.6f} at level {certificate.confidence:g}, "
+            f"and {model.sigma:g} Phi^-1(that) = {round_down(votes.radius[row])} the radius there"
         )
 
     def _names(self, d: int) -> list[str]:

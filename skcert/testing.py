@@ -507,7 +507,7 @@ def check_certificate(estimator, X, certificate, *, n_directions=64, random_stat
     ------
     ValueError
         ``X`` and the certificate have different numbers of rows; the certificate's space, feature scale or attack does not
-        fit ``estimator`` and ``X``.
+        fit ``estimator`` and ``X``; the certificate is that of a smoothed classifier, whose ``predict`` is itself an estimate.
     TypeError
         ``certificate`` is no Certificate.
 
@@ -535,6 +535,11 @@ def check_certificate(estimator, X, certificate, *, n_directions=64, random_stat
     if not isinstance(certificate, Certificate):
         raise TypeError(
             f"certificate must be a skcert.Certificate, got {type(certificate).__name__}: pass what skcert.certify returns."
+        )
+    if certificate.method == "randomized-smoothing":
+        raise ValueError(
+            "The certificate is about the smoothed classifier, of which predict is an estimate from n_select votes: another "
+            "prediction contradicts nothing. Where the exact radius is known, as for linear rules, compare with it."
         )
     if not isinstance(n_directions, (int, np.integer)) or n_directions < 0:
         raise ValueError(f"n_directions must be an integer >= 0, got {n_directions!r}.")

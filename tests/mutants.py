@@ -126,7 +126,7 @@ MUTANTS = {
     "float64 is float32": ("embedding/precision.py", "        if precision == \"double\":", "        if False:"),
     "a latent is right by chance": ("lipschitz/encoders.py", "n_looks = math.ceil(LOOKS / embedder.n_features_out_)", "n_looks = 1"),
     "float32 is as good far away": ("routes.py", "radius = radius * (1 - FAR)", "radius = radius * 1"),
-    "only sizes matter to interpolation": ("lipschitz/layers.py", "values = value if isinstance(value, (tuple, list)) else (value,) * D", "values = [round(v) for v in (value if isinstance(value, (tuple, list)) else (value,) * D)]"),
+    "only sizes matter to interpolation": ("lipschitz/layers.py", "tuple(v if moves else 1 for", "tuple(round(v) if moves else 1 for"),
     "an estimate is a guarantee": ("_certify.py", 'guarantee="none" if estimated else "deterministic",', 'guarantee="deterministic",'),
     "an estimate reaches beyond its ball": ("lipschitz/clever.py", "return min(rho, margin / steepest) if steepest > 0 else rho", "return margin / steepest if steepest > 0 else np.inf"),
     "changed encoders go unnoticed": ("_certify.py", "    return all(check() for check in checks if check is not None)", "    return True"),

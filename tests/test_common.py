@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skcert import CertifiedGMMClassifier, PretrainedEmbedder
+from skcert import CertifiedGMMClassifier, PretrainedEmbedder, RandomizedSmoothingClassifier
 
 PARTIAL = "partial_fit is an error with target_radius, which needs all training points at once"
 ONE_POINT = "this check gives a class a single distinct point: no covariance of its own, an error by design"
@@ -28,6 +30,8 @@ def by_design(estimator):
         CertifiedGMMClassifier(covariance_type="diag", shrinkage="oas"),
         CertifiedGMMClassifier(covariance_type="spherical", shrinkage=None),
         CertifiedGMMClassifier(covariance_type="full", decision="nearest-ellipsoid"),
+        RandomizedSmoothingClassifier(LogisticRegression(), sigma=0.1, n_certify=100, random_state=0),
+        RandomizedSmoothingClassifier(DecisionTreeClassifier(random_state=0), sigma=0.02, n_certify=100, random_state=0),
         PretrainedEmbedder(np.negative),  # a ufunc: its repr names the test alike in every process
     ],
     expected_failed_checks=by_design,

@@ -9,6 +9,7 @@ from skcert.boundaries.common import Nearest
 from skcert.boundaries.ellipsoid import EllipsoidBoundary
 from skcert.boundaries.mixture import LinearMixtureBoundary, QuadraticMixtureBoundary
 from skcert.boundaries.quadratic import PAIR_BUDGET, QuadraticBoundary
+from skcert.boundaries.voted import VotedBoundary
 
 __all__ = [
     "PAIR_BUDGET",
@@ -18,4 +19,5 @@ __all__ = [
     "Nearest",
     "QuadraticBoundary",
     "QuadraticMixtureBoundary",
+    "VotedBoundary",
 ]

@@ -33,6 +33,10 @@ class Nearest:
             None if d is None else np.full((n, d), np.nan),
         )
 
+    def take(self, rows) -> Nearest:
+        """These rows, without attacks."""
+        return Nearest(self.winner[rows], self.runner_up[rows], self.radius[rows], self.attack_radius[rows])
+
     def put(self, rows, part: Nearest) -> None:
         """Fill in these rows."""
         self.winner[rows], self.runner_up[rows] = part.winner, part.runner_up

@@ -10,12 +10,12 @@ import numpy as np
 from skcert.embedding.images import Images, image_reader
 from skcert.embedding.torch_modules import as_own_tensor, sent
 
-__all__ = ["batch_reader", "encoder_call"]
+__all__ = ["batch_reader", "encoder_call", "input_type"]
 
 
 def batch_reader(rows, module, device, preprocess, input_shape) -> Callable[[int, int], Any]:
     """The function that takes (start, stop) to what the encoder is called with for these rows of X."""
-    dtype = None if module is None else _input_type(module)
+    dtype = None if module is None else input_type(module)
     if isinstance(rows, Images):
         return _image_batches(image_reader(rows, preprocess, input_shape, for_torch=module is not None), device, dtype)
 
@@ -46,7 +46,7 @@ def _image_batches(read, device, dtype) -> Callable[[int, int], Any]:
     return lambda start, stop: sent(torch.as_tensor(read(start, stop)), device, dtype)
 
 
-def _input_type(module):
+def input_type(module):
     """The type of the module's weights."""
     import torch
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 
-from skcert.embedding.batches import batch_reader, encoder_call
+from skcert.embedding.batches import batch_reader, encoder_call, input_type
 from skcert.embedding.images import Images
 from skcert.embedding.latents import as_latents, check_finite, room_for
 from skcert.embedding.precision import computing_in
 from skcert.embedding.torch_modules import capturing, evaluating, torch_module
 
-__all__ = ["embed"]
+__all__ = ["embed", "ready"]
 
 _AUTO_ROWS = 256  # first batch of batch_size="auto", cut where its float32 input is larger than
 # - on a CPU, what keeps layers near the caches: 2 to 4 times faster than large batches (and memory ends there
@@ -26,6 +26,24 @@ _AUTO_BYTES = {"cpu": 2**22, None: 2**25}
 
 # What allocators say in a plain RuntimeError (torch on a CPU, XLA, older CUDA).
 _OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@contextmanager
+def ready(encoder, *, device, output, precision, preprocess) -> Iterator[tuple[Any, Callable[[Any], Any]]]:
+    """The device of a torch encoder, and a function from tensors there to latents there, for the time of the block."""
+    module = torch_module(encoder)
+    with (
+        evaluating(module, device) as where,
+        computing_in(precision, where),
+        capturing(module, output) as captured,
+    ):
+        call, dtype = encoder_call(encoder, module, False, output, captured), input_type(module)
+
+        def run(batch):
+            batch = batch.to(dtype)
+            return as_latents(call(batch if preprocess is None else preprocess(batch)), len(batch))
+
+        yield where, run
 
 
 def embed(rows: Any, encoder, *, batch_size, device, output, precision, preprocess, input_shape, progress, stays: bool) -> Any:

@@ -212,7 +212,11 @@ def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=N
         only = [axis == other for other in range(D)]
         n = x.shape[2 + axis]
         units = torch.eye(n).reshape(n, 1, *(n if moves else 1 for moves in only))
-        settings: dict[str, Any] = {"mode": mode, "align_corners": align_corners, "recompute_scale_factor": recompute_scale_factor}
+        settings: dict[str, Any] = {
+            "mode": mode,
+            "align_corners": align_corners,
+            "recompute_scale_factor": recompute_scale_factor,
+        }
         for name, value in (("size", size), ("scale_factor", scale_factor)):
             values = value if isinstance(value, (tuple, list)) else (value,) * D
             if value is not None:

@@ -1,0 +1,1 @@
+"""Randomized smoothing: what votes under noise say about a radius, and how votes are counted."""
