@@ -152,8 +152,8 @@ class ByPredict(Voter):
         unknown = self._classes[codes] != labels
         if unknown.any():
             raise ValueError(
-                f"predict returned {labels[unknown].tolist()[0]!r}, which is none of the classes {self._classes.tolist()!r}: expected "
-                "labels of classes_."
+                f"predict returned {labels[unknown].tolist()[0]!r}, which is none of the classes "
+                f"{self._classes.tolist()!r}: expected labels of classes_."
             )
         return codes
 
