@@ -33,12 +33,14 @@ from skcert.boundaries import (
 from skcert.discriminants import Affine, LogSumExp, NearestEllipsoid, Quadratic, batches
 from skcert.geometry.rounding import SINGLE, UNIT, grow
 from skcert.perturbations import SCALE_LIMIT, AffineStep, EstimatedStep, Link, LipschitzStep, check_norm
-from skcert.routes import Route, constants, imputes
+from skcert.routes import Route, Stop, constants, imputes
 
 #: spaces, norms and feature scales whose boundaries a Certifier keeps, the oldest making room
 KEPT = 8
 #: bytes of points that pass all steps before the next ones do
 CACHE = 4 * 2**20
+#: pairs of classes of a linear rule along whose differences the error of an encoder is looked at, at most
+MOST_PAIRS = 500
 METHODS = ("auto", "exact", "pairwise", "paper")
 #: how far beyond the computed attack a class change is looked for, before it counts as not found
 STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 5e-6, 5e-5, 5e-4, 5e-3, 0.05, 0.5)
@@ -222,6 +224,7 @@ class Certifier:
             else:
                 nearest, method, exact = self._nearest(points, outputs, units, latents, scale, asked, request)
 
+        confidence = _confidence(links)
         prediction = self._classes[nearest.winner]
         runner_up = self._classes[nearest.runner_up]
         radius, attack_radius, attack = nearest.radius, nearest.attack_radius, None
@@ -240,8 +243,8 @@ class Certifier:
             attack,
             request.norm,
             request.space,
-            guarantee="none" if estimated else "deterministic",
-            confidence=1.0,
+            guarantee="none" if estimated else "deterministic" if confidence == 1 else "probabilistic",
+            confidence=confidence,
             method=method,
             exact=exact,
             arithmetic=_arithmetic(links, units),
@@ -275,7 +278,7 @@ class Certifier:
             request.norm,
             request.space,
             guarantee="probabilistic",
-            confidence=1 - self._model.alpha,
+            confidence=max(0.0, _confidence(links) - self._model.alpha),
             method="randomized-smoothing",
             abstained=votes.radius == 0,
             n_passes=votes.passes,
@@ -519,6 +522,8 @@ class Certifier:
         else:
             found = replace(voted, radius=passage.boundary.before(voted.radius))
         if route.bends:
+            if voted is None and isinstance(passage.boundary, AffineBoundary) and isinstance(route.bends[-1], LipschitzStep):
+                stops[-1] = _closer(route.bends[-1], stops[-1], passage.boundary.slopes)
             found.radius = route.widen(found.radius, passage.factors, stops)
             found.attack_radius = np.full(len(found.radius), np.inf)
         if attack:
@@ -612,6 +617,29 @@ def _still_holds(links: tuple[Link, ...]) -> bool:
     """Whether encoders are as they were when their constants were computed: other than scikit-learn's, they are not copied."""
     checks = [getattr(carrier, "holds", None) for each in links for carrier in each.carriers]
     return all(check() for check in checks if check is not None)
+
+
+def _closer(bend: LipschitzStep, stop: Stop, slopes: np.ndarray) -> Stop:
+    """What an encoder loses, only as far as it matters to a linear rule behind it: along differences of slopes.
+
+    Either this or what it loses in any direction is taken, by shapes alone: both would need a share of the confidence each.
+    """
+    first, second = np.triu_indices(len(slopes), 1)
+    if bend.along is None or len(first) > MOST_PAIRS:
+        return stop
+    differences = np.vstack([slopes[first] - slopes[second], slopes[second] - slopes[first]])
+    lengths = np.linalg.norm(differences, axis=1, keepdims=True)
+    units = differences[lengths[:, 0] > 0] / lengths[lengths[:, 0] > 0]
+    if not len(units):
+        return stop
+    before = 2 * bend.constant * stop.error
+    return replace(stop, lost=grow(before + bend.along(stop.points, units)))
+
+
+def _confidence(links: tuple[Link, ...]) -> float:
+    """The probability that all steps do what is known of them, at one point (the union bound)."""
+    carriers = [carrier for each in links for carrier in each.carriers]
+    return max(0.0, 1 - sum(1 - getattr(carrier, "confidence", 1.0) for carrier in carriers))
 
 
 def _check_shapes(links: tuple[Link, ...], outputs: list) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skcert.embedding.caching import load_or_compute
 from skcert.embedding.inputs import as_batchable, as_collection
 from skcert.embedding.latents import as_numpy, check_output_device, handed_over, stays_on_device
+from skcert.embedding.noise import NoisyLatents, NoisyRows
 from skcert.embedding.precision import PRECISIONS
 from skcert.embedding.running import embed
 from skcert.embedding.torch_modules import running_device, torch_module
@@ -28,6 +29,8 @@ __all__ = ["PretrainedEmbedder"]
 
 #: ways to find a Lipschitz constant; the last is an estimate
 LIPSCHITZ = ("global", "local", "clever")
+#: noisy copies of a row in fit_transform, at most
+TRAINING_SAMPLES = 32
 
 # -----------------------------------------------------------------------------
 # Checks
@@ -91,6 +94,24 @@ def _check_lipschitz(lipschitz) -> None:
             "finite number, a bound on the change of the embedding per unit of change of X (l2); "
             f"got {lipschitz!r}."
         )
+
+
+def _check_noise(embedder) -> None:
+    for name in ("noise_augment", "smoothing"):
+        value = getattr(embedder, name)
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
+        if value is not None and not number:
+            raise ValueError(f"{name} must be None or a positive number, the standard deviation of noise; got {value!r}.")
+    if not _is_positive_int(embedder.n_samples):
+        raise ValueError(f"n_samples must be an integer >= 1; got {embedder.n_samples!r}.")
+    if embedder.smoothing is None:
+        return
+    if embedder.noise_augment is not None:
+        raise ValueError("smoothing= averages over noise in fit_transform as well: leave noise_augment=None.")
+    if str(embedder.output_device) != "numpy":
+        raise ValueError(f"smoothing= returns NumPy arrays; got output_device={str(embedder.output_device)!r}.")
+    if embedder.lipschitz is not None:
+        raise ValueError(f"smoothing= has a Lipschitz constant of its own; leave lipschitz=None, got {embedder.lipschitz!r}.")
 
 
 def _is_positive_int(value) -> bool:
@@ -163,6 +184,23 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         - "local": for networks of ReLUs, constants that hold on balls about each point, never larger than the global one.
         - "clever" or :class:`skcert.Clever`: an estimate from sampled gradients, whose certificates have the guarantee "none".
 
+    noise_augment : float, default=None
+        Standard deviation of Gaussian noise, in the units of X, that :meth:`fit_transform` adds to every row before the
+        encoder: the models behind this step, in a pipeline, are then fitted on latents of noisy rows, as they will meet them
+        under :class:`RandomizedSmoothingClassifier`. :meth:`transform` adds none.
+
+    smoothing : float, default=None
+        Standard deviation sigma of Gaussian noise over which latents are averaged: a latent is the mean of the encoder's over
+        `n_samples` noisy copies of the row. Latents farther than `norm_bound_` from `center_` are first shortened to that, so
+        that the mean has the Lipschitz constant ``norm_bound_ sqrt(2 / pi) / sigma`` whatever the encoder. Certificates in the
+        units of X rest on it, and on how far a mean of `n_samples` may be from the expected one: "probabilistic" at 0.999.
+
+    n_samples : int, default=1000
+        Noisy copies of a row for `smoothing`. :meth:`fit_transform`, whose latents only train what follows, takes 32 at most.
+
+    random_state : int, RandomState or None, default=None
+        For the noise. Every row has random numbers of its own, which depend on this and on its values. None: chosen in fit.
+
     memory : str, path or joblib.Memory, default=None
         Where to keep the latents of every X that is transformed. The key is made of the encoder's weights,
         structure and own source, of X, `preprocess`, `output`, `precision` and `input_shape`. For files X means
@@ -175,6 +213,12 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     ----------
     n_features_out_ : int
         Number of latents per row.
+
+    center_ : ndarray of shape (`n_features_out_`,)
+        With `smoothing`, the mean latent of the rows seen in fit, without noise.
+
+    norm_bound_ : float
+        With `smoothing`, the median distance of a latent from there, of the rows seen in fit without noise.
 
     n_features_in_ : int
         Number of features seen during :term:`fit`. Only if X has two dimensions.
@@ -254,6 +298,10 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         preprocess: Callable[[Any], Any] | None = None,
         input_shape: tuple[int, ...] | None = None,
         lipschitz: float | str | Clever | None = None,
+        noise_augment: float | None = None,
+        smoothing: float | None = None,
+        n_samples: int = 1000,
+        random_state: Any = None,
         memory: Any = None,
         progress: bool = True,
     ) -> None:
@@ -266,6 +314,10 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.preprocess = preprocess
         self.input_shape = input_shape
         self.lipschitz = lipschitz
+        self.noise_augment = noise_augment
+        self.smoothing = smoothing
+        self.n_samples = n_samples
+        self.random_state = random_state
         self.memory = memory
         self.progress = progress
 
@@ -284,8 +336,20 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self : object
             The fitted embedder.
         """
-        self.n_features_out_ = self._embed(self._check(X, reset=True)[:1]).shape[1]
+        rows = self._check(X, reset=True)
+        if self.smoothing is None:
+            self.n_features_out_ = self._embed(rows[:1]).shape[1]
+        else:
+            self._learn_bound(rows)
         return self
+
+    def _learn_bound(self, rows) -> None:
+        latents = as_numpy(self._embed(rows)).astype(float)
+        self.n_features_out_ = latents.shape[1]
+        self.center_ = latents.mean(axis=0)
+        self.norm_bound_ = float(np.median(np.linalg.norm(latents - self.center_, axis=1)))
+        if not self.norm_bound_ > 0:
+            raise ValueError("smoothing= needs latents that differ: most rows of X have the same.")
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Fit and return the latents of X, in one pass of the encoder.
@@ -302,7 +366,14 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Z : ndarray, tensor or CuPy array of shape (n_samples, `n_features_out_`), float64
             The latents, where `output_device` says.
         """
-        latents = self._embed_or_load(self._check(X, reset=True))
+        rows = self._check(X, reset=True)
+        if self.smoothing is not None:
+            self._learn_bound(rows)
+            return self._averaged(rows, min(self.n_samples, TRAINING_SAMPLES))
+        if self.noise_augment is not None:
+            latents = self._embed(NoisyRows(rows, self.noise_augment, self._seed), stays=stays_on_device(self.output_device))
+        else:
+            latents = self._embed_or_load(rows)
         self.n_features_out_ = latents.shape[1]
         return handed_over(latents, self.output_device, self._runs_on())
 
@@ -321,13 +392,25 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             them in float64, so that its certificates lose nothing to rounding.
         """
         check_is_fitted(self)
-        latents = self._embed_or_load(self._check(X, reset=False))
+        rows = self._check(X, reset=False)
+        if self.smoothing is not None:
+            return self._averaged(rows, self.n_samples)
+        latents = self._embed_or_load(rows)
         if latents.shape[1] != self.n_features_out_:
             raise ValueError(
                 f"the encoder returned {latents.shape[1]} features, but {self.n_features_out_} in fit; X must "
                 "have the shape it had there, or the encoder must pool whatever depends on it."
             )
         return handed_over(latents, self.output_device, self._runs_on())
+
+    def _averaged(self, rows, n_samples: int) -> np.ndarray:
+        return self._noisy(n_samples).means(rows)
+
+    def _noisy(self, n_samples: int) -> NoisyLatents:
+        sigma = float(self.smoothing or 0)
+        return NoisyLatents(
+            lambda noisy: as_numpy(self._embed(noisy)), sigma, n_samples, self._seed, self.center_, self.norm_bound_
+        )
 
     def lipschitz_report(self) -> LipschitzReport:
         """How far the latents can move when X moves, call by call of the encoder: a bound that holds everywhere.
@@ -387,6 +470,9 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self.lipschitz,
             self.memory,
         )
+        _check_noise(self)
+        if reset:
+            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         # set_output keeps its container in this attribute, set_config in the configuration
         container = getattr(self, "_sklearn_output_config", {}).get("transform", get_config()["transform_output"])
         _check_output(self.output_device, self._runs_on(), container)
@@ -398,6 +484,10 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 if reset:
                     self._row_shape = array.shape[1:]
                 return self._as_batchable(array)
+        if collection is not None and (self.noise_augment is not None or self.smoothing is not None):
+            raise ValueError(
+                "noise_augment= and smoothing= add noise to arrays of numbers; X holds texts or images: pass arrays."
+            )
         if reset:
             self._row_shape = None if collection is not None else tuple(X.shape[1:])
         for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit on flat rows

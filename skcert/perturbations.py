@@ -78,6 +78,11 @@ class LipschitzStep:
     rounding : callable, optional
         ``rounding(points, outputs)`` returns how far (l2) the outputs that ``transform`` computed at the points are from f, of
         which the constant is known; 0 if it is not given.
+    along : callable, optional
+        ``along(points, directions)`` returns how far the outputs may be too long in any of some directions of length 1; where
+        a rule is linear, that is all that matters.
+    confidence : float
+        The probability with which ``rounding``, or ``along``, holds at a point; below 1 what rests on it is "probabilistic".
     """
 
     constant: float
@@ -86,6 +91,8 @@ class LipschitzStep:
     row_shape: tuple[int, ...] | None = None
     holds: Callable[[], bool] | None = None
     rounding: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    along: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    confidence: float = 1.0
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.constant) and self.constant > 0):

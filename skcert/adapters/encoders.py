@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from skcert._embedder import PretrainedEmbedder
 from skcert.adapters import Uncertifiable, register_perturbation
+from skcert.embedding.noise import constant_of_mean, error_of_mean
 from skcert.embedding.torch_modules import torch_module
 from skcert.lipschitz.clever import Clever
 from skcert.perturbations import EstimatedStep, LipschitzStep
 
+#: confidence of means over noise, point by point
+SMOOTHING_LEVEL = 0.999
 #: a network that moves nothing has a constant all the same
 SMALLEST = 1e-300
 
 
 def pretrained_embedder(step: PretrainedEmbedder) -> LipschitzStep | EstimatedStep:
-    """What ``lipschitz`` says (theory 2.2, 2.3)."""
+    """What ``lipschitz`` says (theory 2.2, 2.3), or ``smoothing`` (2.5)."""
+    if step.smoothing is not None:
+        return _averaged(step)
     if step.lipschitz is None:
         raise Uncertifiable(
             "A PretrainedEmbedder without a Lipschitz constant has no bound on how far its output moves: pass "
@@ -45,6 +52,25 @@ def pretrained_embedder(step: PretrainedEmbedder) -> LipschitzStep | EstimatedSt
     assert isinstance(settings, Clever)
     asked = step.lipschitz
     return EstimatedStep(encoders.gradients_of(step), settings, shape, lambda: step.lipschitz == asked)
+
+
+def _averaged(step: PretrainedEmbedder) -> LipschitzStep:
+    """A mean over noise: its constant, and how far a mean of so many may be from the expected one (theory 2.5)."""
+    bound, sigma, n_samples = step.norm_bound_, float(step.smoothing or 0), step.n_samples
+    error = error_of_mean(bound, n_samples, 1 - SMOOTHING_LEVEL)
+
+    def along(points: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        rows = step._as_batchable(points.reshape(len(points), *step._row_shape))
+        return step._noisy(n_samples).errors_along(rows, directions, 1 - SMOOTHING_LEVEL)
+
+    return LipschitzStep(
+        constant_of_mean(bound, sigma),
+        step.n_features_out_,
+        holds=lambda: (step.norm_bound_, step.smoothing, step.n_samples) == (bound, sigma, n_samples),
+        rounding=lambda points, latents: np.full(len(points), error),
+        along=along,
+        confidence=SMOOTHING_LEVEL,
+    )
 
 
 register_perturbation(PretrainedEmbedder, pretrained_embedder)

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import numpy as np
-
 from skcert.embedding.batches import batch_reader, encoder_call, input_type
 from skcert.embedding.images import Images
 from skcert.embedding.latents import as_latents, check_finite, room_for
@@ -78,7 +76,7 @@ def _values_per_row(rows, read) -> int:
     """How many numbers a row has; 1 where it is no array."""
     if isinstance(rows, Images):
         return math.prod(getattr(read(0, 1), "shape", ()))  # the size of a file's image is known once it is prepared
-    return math.prod(rows.shape[1:]) if isinstance(rows, np.ndarray) else 1
+    return math.prod(rows.shape[1:]) if hasattr(rows, "shape") else 1
 
 
 def _run_in_batches(run: Callable[[int, int], Any], n_rows: int, size: int, progress: bool, stays: bool) -> Any:

@@ -115,7 +115,7 @@ def _fold(links, width: int, names: list | None) -> AffineStep | None:
 
 
 def _is_torch(step: Any) -> bool:
-    return type(step) is PretrainedEmbedder and torch_module(step.encoder) is not None
+    return type(step) is PretrainedEmbedder and step.smoothing is None and torch_module(step.encoder) is not None
 
 
 def _check_device(device: Any, encoder: Any) -> None:

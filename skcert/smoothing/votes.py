@@ -11,7 +11,6 @@ ByEncoder         a torch encoder with a linear rule behind it: noise, encoder a
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from skcert._points import FLOATS, Points
+from skcert.embedding.noise import entropy
 
 #: random numbers drawn at a time for one point
 TOGETHER = 2**19
@@ -77,8 +77,7 @@ class Voter(ABC):
 
     def _stream(self, row: int, stream: int) -> Any:
         if (row, stream) not in self._streams:
-            digest = hashlib.blake2b(np.ascontiguousarray(self._keys[row], dtype=float).tobytes(), digest_size=16).digest()
-            self._streams[row, stream] = self._random([self._seed, stream, *np.frombuffer(digest, dtype=np.uint32).tolist()])
+            self._streams[row, stream] = self._random(entropy(self._keys[row], self._seed, stream))
         return self._streams[row, stream]
 
     def forget(self, rows: np.ndarray) -> None:
