@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -140,6 +141,8 @@ class Certifier:
         self._smoothed = isinstance(self._model, RandomizedSmoothingClassifier) and inherits(
             self._model, RandomizedSmoothingClassifier
         )
+        if self._smoothed:  # with the parameters of now
+            self._model = copy.copy(self._model)
         rule: Any = None if self._smoothed else discriminant_of(self._model)
         self._discriminant = rule
         found = len(self._classes) if self._smoothed else rule.n_classes
@@ -263,8 +266,13 @@ class Certifier:
         _check_shapes(links, outputs)
         if any(isinstance(carrier, EstimatedStep) for each in links for carrier in each.carriers):
             raise Uncertifiable("lipschitz='clever' estimates margins of scores, and a smoothed classifier has none.")
-        votes = self._model.votes(outputs[-1])
         points = Points.of(X)
+        if links and np.isnan(points.values).any():
+            raise ValueError(
+                "X has missing values, and steps before a RandomizedSmoothingClassifier: put these inside it, as "
+                "RandomizedSmoothingClassifier(make_pipeline(..., classifier))."
+            )
+        votes = self._model.votes(outputs[-1])
         scale, asked = self._scale(request.feature_scale, points)
         voted = Nearest(votes.winner, votes.runner_up, votes.radius, np.full(len(votes.radius), np.inf))
         units = self._units(links, outputs)
@@ -280,7 +288,7 @@ class Certifier:
             guarantee="probabilistic",
             confidence=max(0.0, _confidence(links) - self._model.alpha),
             method="randomized-smoothing",
-            abstained=votes.radius == 0,
+            abstained=nearest.radius == 0,
             n_passes=votes.passes,
             _votes=votes,
         )

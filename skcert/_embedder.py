@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skcert.embedding.caching import load_or_compute
 from skcert.embedding.inputs import as_batchable, as_collection
 from skcert.embedding.latents import as_numpy, check_output_device, handed_over, stays_on_device
-from skcert.embedding.noise import NoisyLatents, NoisyRows
+from skcert.embedding.noise import AVERAGING, TRAINING, NoisyLatents, NoisyRows
 from skcert.embedding.precision import PRECISIONS
 from skcert.embedding.running import embed
 from skcert.embedding.torch_modules import running_device, torch_module
@@ -369,7 +369,7 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         rows = self._check(X, reset=True)
         if self.smoothing is not None:
             self._learn_bound(rows)
-            return self._averaged(rows, min(self.n_samples, TRAINING_SAMPLES))
+            return self._noisy(min(self.n_samples, TRAINING_SAMPLES), TRAINING).means(rows)
         if self.noise_augment is not None:
             latents = self._embed(NoisyRows(rows, self.noise_augment, self._seed), stays=stays_on_device(self.output_device))
         else:
@@ -394,7 +394,8 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         check_is_fitted(self)
         rows = self._check(X, reset=False)
         if self.smoothing is not None:
-            return self._averaged(rows, self.n_samples)
+            self._check_bound()
+            return self._noisy(self.n_samples).means(rows)
         latents = self._embed_or_load(rows)
         if latents.shape[1] != self.n_features_out_:
             raise ValueError(
@@ -403,14 +404,15 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             )
         return handed_over(latents, self.output_device, self._runs_on())
 
-    def _averaged(self, rows, n_samples: int) -> np.ndarray:
-        return self._noisy(n_samples).means(rows)
+    def _check_bound(self) -> None:
+        if not hasattr(self, "norm_bound_"):
+            raise ValueError("smoothing= was set after fit, which learns norm_bound_ for it: fit again.")
 
-    def _noisy(self, n_samples: int) -> NoisyLatents:
-        sigma = float(self.smoothing or 0)
-        return NoisyLatents(
-            lambda noisy: as_numpy(self._embed(noisy)), sigma, n_samples, self._seed, self.center_, self.norm_bound_
-        )
+    def _noisy(self, n_samples: int, purpose: int = AVERAGING) -> NoisyLatents:
+        def run(noisy: NoisyRows) -> np.ndarray:
+            return as_numpy(self._embed(noisy))
+
+        return NoisyLatents(run, float(self.smoothing or 0), n_samples, self._seed, self.center_, self.norm_bound_, purpose)
 
     def lipschitz_report(self) -> LipschitzReport:
         """How far the latents can move when X moves, call by call of the encoder: a bound that holds everywhere.
@@ -471,7 +473,7 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self.memory,
         )
         _check_noise(self)
-        if reset:
+        if reset and (self.noise_augment is not None or self.smoothing is not None):
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         # set_output keeps its container in this attribute, set_config in the configuration
         container = getattr(self, "_sklearn_output_config", {}).get("transform", get_config()["transform_output"])

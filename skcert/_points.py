@@ -14,6 +14,11 @@ from skcert.geometry.rounding import SINGLE, UNIT
 
 #: types of numbers that are kept; others become float64
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+#: types of columns of frames that may look like numbers and are none (pandas and polars)
+OTHER = {
+    *("CategoricalDtype", "DatetimeTZDtype", "PeriodDtype", "StringDtype"),
+    *("Categorical", "Enum", "Datetime", "Date", "Duration", "Time", "String", "Utf8"),
+}
 
 
 def names_of(X: Any) -> list | None:
@@ -109,7 +114,8 @@ class Points:
                 return cls(X, values, np.ones(values.shape[1], dtype=bool))
         elif hasattr(X, "dtypes") and all(dtype in FLOATS for dtype in X.dtypes):
             return cls(X, np.asarray(X), np.ones(len(X.columns), dtype=bool))
-        columns = [_numbers(column) for column in _columns(X)]
+        flat = X if hasattr(X, "columns") or X.ndim == 2 else X.reshape(len(X), math.prod(X.shape[1:]))
+        columns = [_numbers(column) for column in _columns(flat)]
         numeric = np.array([column is not None for column in columns], dtype=bool)
         values = np.zeros((len(X), len(columns)), order="F")
         for at in np.flatnonzero(numeric):
@@ -141,7 +147,8 @@ class Points:
             frame, types = X[rows.tolist()], self.types()
             series = type(frame[:, 0])
             return frame.with_columns([series(X.columns[at], values[:, at].astype(types[at])) for at in columns])
-        out = X[rows] if X.dtype in FLOATS or X.dtype == object else X[rows].astype(float)
+        kind = X.dtype if X.dtype in FLOATS or X.dtype == object else np.dtype(float)
+        out = np.array(X[rows], dtype=kind, order="C")  # in another order the next line would write into a copy
         out.reshape(len(out), -1)[:, columns] = values[:, columns]
         return out
 
@@ -155,7 +162,15 @@ def _columns(X: Any):
 
 
 def _numbers(column: Any) -> np.ndarray | None:
-    """A column as float64 with NaN where it is missing; None if it holds something else."""
+    """A column as float64 with NaN where it is missing; None if it holds something else.
+
+    By its type: digits in a column of text, categories and dates are no numbers.
+    """
+    kind = getattr(column, "dtype", None)
+    if getattr(kind, "kind", "O") in "SUmM" or type(kind).__name__ in OTHER:
+        return None
+    if getattr(kind, "kind", "O") == "O" and any(isinstance(each, str | bytes) for each in np.asarray(column, dtype=object)):
+        return None
     try:
         if hasattr(column, "isna") and hasattr(column, "to_numpy"):  # pandas, whose NA float() does not know
             return column.to_numpy(dtype=float, na_value=np.nan)

@@ -160,7 +160,10 @@ class RandomizedSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEst
         if issparse(X):
             raise TypeError("X is sparse, and noise is dense: pass X.toarray().")
         y = y if y is None else column_or_1d(y, warn=True)
-        self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
+        fitted = clone(self.estimator).fit(X, y, **fit_params)
+        if not hasattr(fitted, "classes_"):
+            raise TypeError(f"estimator must be a classifier, with classes_ after fit, got {type(self.estimator).__name__}.")
+        self.estimator_ = fitted
         self._seed = self._drawn_seed()
         return self
 
@@ -183,17 +186,22 @@ class RandomizedSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEst
     @property
     def classes_(self) -> np.ndarray:
         """Labels of the classes, sorted."""
-        return self._fitted().classes_
+        return self._attribute("classes_")
 
     @property
     def n_features_in_(self) -> int:
         """Number of features seen in fit."""
-        return self._fitted().n_features_in_
+        return self._attribute("n_features_in_")
 
     @property
     def feature_names_in_(self) -> np.ndarray:
         """Names of the features seen in fit."""
-        return self._fitted().feature_names_in_
+        return self._attribute("feature_names_in_")
+
+    def _attribute(self, name: str) -> Any:
+        if (fitted := self._fitted()) is None:
+            raise AttributeError(f"{name} is known after fit: this {type(self).__name__} is not fitted yet.")
+        return getattr(fitted, name)
 
     def _check(self) -> None:
         """ValueError or TypeError for parameters that cannot be."""
@@ -248,11 +256,17 @@ class RandomizedSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEst
             raise NotFittedError(
                 f"This {type(self).__name__} is not fitted yet, nor is its estimator: call fit, or pass a fitted estimator."
             )
-        return fitted, self._seed if hasattr(self, "_seed") else self._drawn_seed()
+        if isinstance(self.random_state, Integral):
+            return fitted, self._drawn_seed()
+        if not hasattr(self, "_seed"):  # never fitted: the first question decides
+            self._seed = self._drawn_seed()
+        return fitted, self._seed
 
     def _asked(self, X: Any, ask: Callable) -> list[np.ndarray]:
         """Arrays with one row for each row of X, that ``ask(voter, n)`` returns for a voter of n points."""
         fitted, seed = self._ready()
+        if issparse(X):
+            raise TypeError("X is sparse, and noise is dense: pass X.toarray().")
         n = _num_samples(X)
         n_jobs = min(effective_n_jobs(self.n_jobs), max(1, n))
         if n_jobs == 1:

@@ -131,6 +131,18 @@ MUTANTS = {
     "an estimate reaches beyond its ball": ("lipschitz/clever.py", "return min(rho, margin / steepest) if steepest > 0 else rho", "return margin / steepest if steepest > 0 else np.inf"),
     "changed encoders go unnoticed": ("_certify.py", "    return all(check() for check in checks if check is not None)", "    return True"),
     "constants of other shapes are used": ("_certify.py", "if shape is not None and np.shape(X)[1:] != shape:", "if False:"),
+    "the votes that certify select": ("smoothing/procedure.py", "    votes, total = counts[at, winner], counts.sum(axis=1)", "    winner = counts.argmax(axis=1)\n    votes, total = counts[at, winner], counts.sum(axis=1)"),
+    "anytime by a bound for one look": ("smoothing/procedure.py", 'bound = anytime_bound if settings.stopping == "anytime" else clopper_pearson', "bound = clopper_pearson"),
+    "the level counts twice": ("smoothing/procedure.py", "probability = bound(votes, total, settings.alpha)", "probability = bound(votes, total, 2 * settings.alpha)"),
+    "evidence without its mean": ("smoothing/bounds.py", "votes * np.log(p) - b * np.log1p(-p)", "votes * np.log(p) - (b - 1) * np.log1p(-p) - 5 * np.log1p(-p)"),
+    "no noise in the scores": ("smoothing/choice.py", "center, factor, decide = rule.scores(latents), sigma * noise_factor(slopes), _first", "center, factor, decide = rule.scores(latents), 0.5 * sigma * noise_factor(slopes), _first"),
+    "noise before a step is noise behind it": ("boundaries/voted.py", "return shrink(radius / self.size) if self.size != 1 else radius", "return radius"),
+    "a half is a majority": ("smoothing/bounds.py", "return np.where(probability > 0.5, sigma * norm.ppf", "return np.where(probability > 0.4, 0.01 + sigma * norm.ppf"),
+    "all points have the same noise": ("embedding/noise.py", "return [seed, *more, *np.frombuffer(digest, dtype=np.uint32).tolist()]", "return [seed, *more]"),
+    "means are exact": ("adapters/encoders.py", "rounding=lambda points, latents: np.full(len(points), error),", "rounding=lambda points, latents: np.zeros(len(points)),"),
+    "means are exact along directions": ("embedding/noise.py", "chance = math.log(2 * len(directions) / alpha)", "chance = 0.0"),
+    "means are flatter": ("embedding/noise.py", "return bound * math.sqrt(2 / math.pi) / sigma * (1 + 1e-12)", "return bound * math.sqrt(1 / math.pi) / sigma * (1 + 1e-12)"),
+    "means of what is not bounded": ("embedding/noise.py", "return center + away * np.minimum(1.0, bound / np.maximum(length, np.finfo(float).tiny))", "return latents"),
 }  # fmt: skip
 
 #: what kills them, the fastest first
@@ -139,6 +151,7 @@ SUITES = [
     ["tests/unit/test_mixture_geometry.py", "tests/soundness/test_mixtures.py", "tests/soundness/test_rounding.py"],
     ["tests/soundness", "tests/unit/test_certify.py", "tests/unit/test_explanation.py"],
     ["tests/unit/test_lipschitz.py"],
+    ["tests/statistical", "tests/unit/test_smoothing.py", "tests/unit/test_noise.py"],
     ["tests/unit/test_steps.py", "tests/unit/test_models.py"],
     ["tests/pipelines"],
 ]

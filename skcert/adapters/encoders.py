@@ -56,6 +56,7 @@ def pretrained_embedder(step: PretrainedEmbedder) -> LipschitzStep | EstimatedSt
 
 def _averaged(step: PretrainedEmbedder) -> LipschitzStep:
     """A mean over noise: its constant, and how far a mean of so many may be from the expected one (theory 2.5)."""
+    step._check_bound()
     bound, sigma, n_samples = step.norm_bound_, float(step.smoothing or 0), step.n_samples
     error = error_of_mean(bound, n_samples, 1 - SMOOTHING_LEVEL)
 
@@ -66,6 +67,7 @@ def _averaged(step: PretrainedEmbedder) -> LipschitzStep:
     return LipschitzStep(
         constant_of_mean(bound, sigma),
         step.n_features_out_,
+        row_shape=step._row_shape,
         holds=lambda: (step.norm_bound_, step.smoothing, step.n_samples) == (bound, sigma, n_samples),
         rounding=lambda points, latents: np.full(len(points), error),
         along=along,

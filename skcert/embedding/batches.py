@@ -10,7 +10,7 @@ import numpy as np
 from skcert.embedding.images import Images, image_reader
 from skcert.embedding.torch_modules import as_own_tensor, sent
 
-__all__ = ["batch_reader", "encoder_call", "input_type"]
+__all__ = ["batch_reader", "encoder_call", "input_type", "prepare"]
 
 
 def batch_reader(rows, module, device, preprocess, input_shape) -> Callable[[int, int], Any]:
@@ -26,15 +26,17 @@ def batch_reader(rows, module, device, preprocess, input_shape) -> Callable[[int
             return np.array(rows[start:stop])  # a copy: preprocess and encoder may work in place
         return as_own_tensor(rows[start:stop], device, dtype)
 
-    def read_and_preprocess(start, stop):
-        batch = preprocess(read(start, stop))
-        if module is not None and isinstance(batch, np.ndarray):
-            return as_own_tensor(batch, device, dtype)
-        if module is not None and hasattr(batch, "to"):
-            return batch.to(device)
-        return batch
+    return lambda start, stop: prepare(read(start, stop), preprocess, module, device, dtype)
 
-    return read if preprocess is None else read_and_preprocess
+
+def prepare(batch: Any, preprocess: Callable | None, module: Any, device: Any, dtype: Any) -> Any:
+    """A batch as `preprocess` makes it, on the device of a torch module."""
+    if preprocess is None:
+        return batch
+    batch = preprocess(batch)
+    if module is not None and isinstance(batch, np.ndarray):
+        return as_own_tensor(batch, device, dtype)
+    return batch.to(device) if module is not None and hasattr(batch, "to") else batch
 
 
 def _image_batches(read, device, dtype) -> Callable[[int, int], Any]:

@@ -14,6 +14,8 @@ __all__ = ["NoisyLatents", "NoisyRows", "constant_of_mean", "entropy", "error_of
 
 #: random numbers drawn at a time for one row
 TOGETHER = 2**19
+#: what noise is for: samples of different purposes are independent
+SELECTION, CERTIFICATION, TRAINING, AVERAGING = range(4)
 #: latents kept at a time before they are averaged
 KEPT = 2**22
 
@@ -34,9 +36,12 @@ class NoisyRows:
         Standard deviation of the noise, in the units of the rows.
     seed : int
     copies : int
+    purpose : int
+        What the noise is for: other noise for another purpose.
     """
 
-    def __init__(self, rows: np.ndarray, sigma: float, seed: int, copies: int = 1):
+    def __init__(self, rows: np.ndarray, sigma: float, seed: int, copies: int = 1, purpose: int = TRAINING):
+        self._purpose = purpose
         self._rows, self._sigma, self._seed, self._copies = rows, sigma, seed, copies
         self.shape = (len(rows) * copies, *rows.shape[1:])
         self._type = rows.dtype if rows.dtype in (np.float32, np.float64) else np.dtype(np.float32)
@@ -61,7 +66,9 @@ class NoisyRows:
 
     def _noise(self, row: int, block: int) -> np.ndarray:
         if self._last[0] != (row, block):
-            random = np.random.Generator(np.random.SFC64(np.random.SeedSequence(entropy(self._rows[row], self._seed, block))))
+            random = np.random.Generator(
+                np.random.SFC64(np.random.SeedSequence(entropy(self._rows[row], self._seed, self._purpose, block)))
+            )
             n = min(self._block, self._copies - block * self._block)
             noise = random.standard_normal((n, *self.shape[1:]), dtype=self._type.type) * self._type.type(self._sigma)
             self._last = (row, block), noise
@@ -90,6 +97,8 @@ class NoisyLatents:
     center : ndarray of shape (d,)
     bound : float
         Latents farther from the centre are shortened to this distance.
+    purpose : int
+        See :class:`NoisyRows`.
     """
 
     run: Callable[[NoisyRows], np.ndarray]
@@ -98,6 +107,7 @@ class NoisyLatents:
     seed: int
     center: np.ndarray
     bound: float
+    purpose: int = AVERAGING
 
     def _draws(self, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Parts of the rows with some of their latents, shape (rows, draws, d)."""
@@ -108,7 +118,7 @@ class NoisyLatents:
             part = slice(start, min(start + per, len(rows)))
             for block, done in enumerate(range(0, self.n_samples, copies)):
                 n = min(copies, self.n_samples - done)
-                latents = self.run(NoisyRows(rows[part], self.sigma, self.seed + 2**32 * block, n))
+                latents = self.run(NoisyRows(rows[part], self.sigma, self.seed + 2**32 * block, n, self.purpose))
                 yield part, shortened(np.asarray(latents, dtype=float).reshape(-1, n, d), self.center, self.bound)
 
     def means(self, rows: np.ndarray) -> np.ndarray:

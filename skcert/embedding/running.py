@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from skcert.embedding.batches import batch_reader, encoder_call, input_type
+from skcert.embedding.batches import batch_reader, encoder_call, input_type, prepare
 from skcert.embedding.images import Images
 from skcert.embedding.latents import as_latents, check_finite, room_for
 from skcert.embedding.precision import computing_in
@@ -38,8 +38,8 @@ def ready(encoder, *, device, output, precision, preprocess) -> Iterator[tuple[A
         call, dtype = encoder_call(encoder, module, False, output, captured), input_type(module)
 
         def run(batch):
-            batch = batch.to(dtype)
-            return as_latents(call(batch if preprocess is None else preprocess(batch)), len(batch))
+            prepared = prepare(batch.to(dtype), preprocess, module, where, dtype)
+            return as_latents(call(prepared), len(batch))
 
         yield where, run
 

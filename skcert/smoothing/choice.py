@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
 
 from skcert._embedder import PretrainedEmbedder
 from skcert._points import Points
@@ -45,38 +49,61 @@ def voters(
     points = Points.of(X)
     if not points.numeric.any():
         raise ValueError("X has no column of numbers: there is nothing to add noise to.")
-    settings = {"sigma": sigma, "seed": seed, "batch_size": batch_size}
+    settings: dict[str, Any] = {"sigma": sigma, "seed": seed, "batch_size": batch_size}
     with ExitStack() as stack:
-        fast, answers = _known(estimator, points, device, settings, stack)
-        if fast is None:
-            yield [(np.arange(len(predicted)), _plain(estimator, classes, points, settings))]
-            return
-        same = classes[answers] == predicted
-        if same.all():
-            yield [(np.arange(len(same)), fast)]
-            return
-        slow = _plain(estimator, classes, points, settings)
-        yield [(np.flatnonzero(same), fast), (np.flatnonzero(~same), slow)]
+        everything = np.arange(len(predicted))
+        groups: list[tuple[np.ndarray, Voter]] = []
+        rows = everything[~np.isnan(points.values).any(axis=1)]
+        for _ in range(2):  # the second time without those that are answered otherwise
+            fast, answers = _known(estimator, _some(X, points, rows), device, settings, stack)
+            alike = classes[answers] == predicted[rows] if fast is not None else np.zeros(len(rows), dtype=bool)
+            if fast is not None and len(rows) and alike.all():
+                groups.append((rows, fast))
+                break
+            rows = rows[alike]
+        others = np.setdiff1d(everything, rows)
+        if len(others):
+            predict = _voting(estimator, device).predict
+            groups.append((others, ByPredict(predict, classes, _some(X, points, others), **settings)))
+        yield groups
 
 
-def _plain(estimator: Any, classes: np.ndarray, points: Points, settings: dict[str, Any]) -> Voter:
-    return ByPredict(estimator.predict, classes, points, **settings)
+def _some(X: Any, points: Points, rows: np.ndarray) -> Points:
+    return points if len(rows) == len(points.values) else Points.of(_safe_indexing(X, rows, axis=0))
+
+
+def _voting(estimator: Any, device: Any) -> Any:
+    """The estimator as it predicts thousands of times: without cache and bars, its encoder on this device."""
+    if type(estimator) is FrozenEstimator:
+        return _voting(estimator.estimator, device)
+    if isinstance(estimator, Pipeline):
+        changed = copy.copy(estimator)
+        changed.steps = [(name, _voting(step, device)) for name, step in estimator.steps]
+        return changed
+    if type(estimator) is not PretrainedEmbedder:
+        return estimator
+    changed = copy.copy(estimator)
+    changed.memory, changed.progress = None, False
+    changed.device = estimator.device if str(device) == "auto" else device
+    return changed
 
 
 def _known(estimator, points: Points, device, settings, stack: ExitStack) -> tuple[Voter | None, np.ndarray]:
     """Who counts by what is known of the steps, and what it answers without noise; None where too little is known."""
     nobody = None, np.zeros(0, dtype=np.intp)
+    encoder = None
     try:
         *before, (_, model) = unrolled(estimator, "")
         steps = [(name, step) for name, step in before if not is_nothing(step)]
-        rule = discriminant_of(model)
         encoder = steps[0][1] if steps and _is_torch(steps[0][1]) else None
+        rule = discriminant_of(model)
         links = tuple(link(name, step) for name, step in steps[encoder is not None :])
     except Uncertifiable:
-        _check_device(device, None)
+        _check_device(device, encoder)
         return nobody
     _check_device(device, encoder)
-    if not points.numeric.all() or np.isnan(points.values).any():
+    replaced = any({"predict", "transform", "decision_function"} & set(vars(each)) for each in (model, *(s for _, s in steps)))
+    if not points.numeric.all() or replaced:
         return nobody
     width = points.values.shape[1] if encoder is None else encoder.n_features_out_
     fold = _fold(links, width, points.names if encoder is None else None)
@@ -86,10 +113,11 @@ def _known(estimator, points: Points, device, settings, stack: ExitStack) -> tup
         return _on_device(encoder, fold, rule, points, device, settings, stack) if isinstance(rule, Affine) else nobody
     sigma, seed, batch_size = settings["sigma"], settings["seed"], settings["batch_size"]
     latents = fold.apply(points.values)
-    matrix = np.diag(fold.matrix) if fold.matrix.ndim == 1 else fold.matrix
+    matrix = fold.matrix
     decide: Callable[[np.ndarray], np.ndarray]
     if isinstance(rule, Affine):
-        center, factor, decide = rule.scores(latents), sigma * noise_factor(rule.coef @ matrix), _first
+        slopes = rule.coef * matrix if matrix.ndim == 1 else rule.coef @ matrix
+        center, factor, decide = rule.scores(latents), sigma * noise_factor(slopes), _first
     else:
         center, factor, decide = latents, sigma * noise_factor(matrix), rule.winners
     return ByScores(points.values, center, factor, decide, rule.n_classes, seed, batch_size), decide(center)
@@ -140,5 +168,7 @@ def _on_device(encoder, fold: AffineStep, rule: Affine, points: Points, device, 
     )
     slopes = rule.coef * fold.matrix if fold.matrix.ndim == 1 else rule.coef @ fold.matrix
     start = fold.apply(np.zeros((1, fold.n_inputs)))
+    if settings["batch_size"] == "auto" and encoder.batch_size != "auto":
+        settings = {**settings, "batch_size": encoder.batch_size}
     voter = ByEncoder(points.values, images, run, where, slopes, rule.scores(start)[0], **settings)
     return voter, voter.answers()

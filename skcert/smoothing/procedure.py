@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm.auto import tqdm
 
+from skcert.embedding.noise import CERTIFICATION, SELECTION
 from skcert.smoothing.bounds import anytime_bound, certified_radius, clopper_pearson, log_evidence, needed_probability
 from skcert.smoothing.votes import Voter
 
-#: streams of random numbers, one for each of the two samples
-SELECTION, CERTIFICATION = 0, 1
 #: with stopping="anytime" votes are looked at whenever there are this many times as many, and so many more
 GROWTH, FIRST = 1.15, 24
 #: log evidence against the target radius at which a point is given up; only the time depends on it

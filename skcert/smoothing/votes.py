@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from skcert._points import FLOATS, Points
-from skcert.embedding.noise import entropy
+from skcert.embedding.noise import CERTIFICATION, SELECTION, entropy
 
 #: random numbers drawn at a time for one point
 TOGETHER = 2**19
@@ -83,7 +83,7 @@ class Voter(ABC):
     def forget(self, rows: np.ndarray) -> None:
         """Drop the random streams of rows that are done."""
         for row in rows:
-            for stream in (0, 1):
+            for stream in (SELECTION, CERTIFICATION):
                 self._streams.pop((int(row), stream), None)
 
     def _default(self) -> int:
@@ -120,7 +120,8 @@ class ByPredict(Voter):
     """
 
     def __init__(self, predict: Callable, classes: np.ndarray, points: Points, sigma: float, seed: int, batch_size):
-        super().__init__(points.values, seed, len(classes), int(points.numeric.sum()), batch_size)
+        numbers = points.values if points.numeric.all() else points.values[:, points.numeric]
+        super().__init__(numbers, seed, len(classes), numbers.shape[1], batch_size)
         self._predict, self._classes, self._points, self._sigma = predict, classes, points, sigma
         self._columns = np.flatnonzero(points.numeric)
         single = points.values.dtype == np.float32
@@ -164,20 +165,20 @@ class ByScores(Voter):
     ----------
     center : ndarray of shape (n, d)
         Images of the points without noise.
-    factor : ndarray of shape (d, r)
+    factor : ndarray of shape (d, r), or (d,) for a diagonal one
         C with noise ``C v``, v standard normal: ``C C' = sigma^2 A A'`` for a map with the matrix A.
     decide : callable
         From images (m, d) to codes of classes.
     """
 
     def __init__(self, keys, center: np.ndarray, factor: np.ndarray, decide: Callable, n_classes: int, seed: int, batch_size):
-        super().__init__(keys, seed, n_classes, factor.shape[1], batch_size)
+        super().__init__(keys, seed, n_classes, factor.shape[-1], batch_size)
         self._center, self._factor, self._decide = center, factor, decide
 
     def _answers(self, rows: np.ndarray, pieces: list) -> np.ndarray:
         codes = np.empty(len(rows), dtype=np.intp)
         for at, noise in self._parts(pieces, np.concatenate):
-            moved = noise @ self._factor.T
+            moved = noise * self._factor if self._factor.ndim == 1 else noise @ self._factor.T
             moved += self._center[rows[at]]
             codes[at] = self._decide(moved)
         return codes
@@ -185,7 +186,7 @@ class ByScores(Voter):
 
 def noise_factor(matrix: np.ndarray) -> np.ndarray:
     """C of as few columns as there are rows, with ``C C' = A A'`` up to rounding: noise ``A n`` has the law of ``C v``."""
-    if matrix.shape[1] <= matrix.shape[0]:
+    if matrix.ndim == 1 or matrix.shape[1] <= matrix.shape[0]:
         return matrix
     left, sizes, _ = np.linalg.svd(matrix, full_matrices=False)
     return left * sizes
@@ -246,5 +247,10 @@ class ByEncoder(Voter):
             clean = torch.as_tensor(np.ascontiguousarray(self._images[own], dtype=np.float32), device=self._device)
             noisy = torch.addcmul(clean[torch.as_tensor(copies, device=self._device)], noise, noise.new_tensor(self._sigma))
             latents = self._run(noisy).double()
+            if not torch.isfinite(latents).all():
+                raise ValueError(
+                    "the encoder's output is NaN, infinite or too large for float32 on noisy points: check preprocess, whose "
+                    "input noise takes beyond its usual range, and the scale of X."
+                )
             parts.append((latents @ self._slopes.T + self._intercept).argmax(1))
         return torch.cat(parts).cpu().numpy()

@@ -73,6 +73,19 @@ def test_a_tie_is_certified_in_a_share_of_alpha_at_most(settings):
     assert at_most(claims, N)
 
 
+def test_stopping_when_it_looks_good_is_paid_for():
+    """Points a little farther than the target: who stops at the first good moment must not use a bound for a fixed number."""
+    rng = np.random.default_rng(11)
+    along = rng.standard_normal((3000, 1)) * np.array([[0.8, -0.6]])
+    X = along + 0.45 * np.array([[0.6, 0.8]])
+    smoothed = RandomizedSmoothingClassifier(
+        rule([3.0, 4.0]), sigma=0.5, alpha=ALPHA, n_certify=2000, stopping="anytime", target_radius=0.4, random_state=12
+    )
+    certificate = smoothed.certify(X)
+    assert at_most((certificate.radius > 0.45).sum(), len(X))
+    assert certificate.robust_at(0.4).mean() > 0.5
+
+
 def test_looking_as_often_as_one_likes_costs_nothing():
     """The chance that the evidence for "above p" ever reaches 1 / alpha, when p is the truth."""
     rng = np.random.default_rng(4)

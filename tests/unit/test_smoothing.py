@@ -6,12 +6,15 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits, load_iris
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -101,6 +104,37 @@ def test_a_rule_that_does_not_answer_as_predict_does_is_not_used():
     assert set(np.flatnonzero(wrong & (Y != 0))) <= set(slow)
 
 
+def test_methods_replaced_on_an_instance_are_asked():
+    """They may do anything beside the points at which they were compared."""
+    step, model = StandardScaler().fit(X), LogisticRegression().fit(X, Y)
+    step.transform = lambda Z: StandardScaler.transform(step, np.round(Z, 1))
+    pipe = make_pipeline(step, model)
+    with voters(pipe, np.arange(3), X, sigma=1.0, seed=0, batch_size="auto", device="auto") as groups:
+        assert [type(voter) for _, voter in groups] == [ByPredict]
+
+
+def test_a_gap_beside_a_point_changes_nothing():
+    pipe = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression())
+    gappy = np.where(np.arange(4) == 2, np.nan, X[:1])
+    model = smoothed(pipe, sigma=0.5).fit(X, Y)
+    together = model.certify(np.vstack([gappy, X[50:60], gappy]))
+    np.testing.assert_array_equal(together.radius[1:-1], model.certify(X[50:60]).radius)
+    assert together.radius[0] == together.radius[-1] > 0
+    with pytest.raises(ValueError, match="put these inside it"):
+        make_certified_pipeline(StandardScaler(), smoothed(HistGradientBoostingClassifier())).fit(X, Y).certify(gappy)
+
+
+def test_scaling_many_features_needs_no_square_matrix():
+    wide = np.random.default_rng(0).standard_normal((30, 20_000))
+    pipe = make_pipeline(StandardScaler(), LogisticRegression()).fit(wide, np.arange(30) % 2)
+    model = smoothed(pipe, batch_size=10)
+    tracemalloc.start()
+    model.certify(wide[:2])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 2**20  # a square matrix would have 3 GB
+
+
 def test_noise_in_fewer_dimensions_has_the_same_covariance():
     matrix = np.random.default_rng(0).standard_normal((3, 40))
     factor = noise_factor(matrix)
@@ -133,6 +167,8 @@ def test_fitted_estimators_are_taken_as_they_are():
         np.testing.assert_array_equal(model.certify(X).radius, fresh.certify(X).radius)
         np.testing.assert_array_equal(model.classes_, [0, 1, 2])
     assert not hasattr(direct, "estimator_")
+    unseeded = smoothed(inner, sigma=2.0, n_select=11, random_state=None)
+    np.testing.assert_array_equal(unseeded.predict(X), unseeded.certify(X).prediction)
     with pytest.raises(NotFittedError, match="not fitted yet, nor is its estimator"):
         smoothed(SVC()).predict(X)
 
@@ -163,6 +199,40 @@ def test_columns_of_text_stay_where_they_are():
     numbers = smoothed(SVC()).fit(frame[list("abcd")], Y)
     np.testing.assert_array_equal(numbers.feature_names_in_, list("abcd"))
     assert (numbers.certify(frame[list("abcd")]).radius > 0).mean() > 0.8
+
+
+def test_what_moves_is_a_matter_of_types_and_not_of_the_rows_at_hand():
+    """Digits in a column of text are text, whether or not all of the rows at hand have digits there."""
+    codes = np.array(["12", "34", "7B"])[Y]
+    frame = pd.DataFrame(X, columns=list("abcd")).assign(code=codes)
+    for kind in (object, "category", "str"):
+        typed = frame.astype({"code": kind})
+        columns = ColumnTransformer([("n", StandardScaler(), list("abcd")), ("t", OneHotEncoder(), ["code"])])
+        model = smoothed(make_pipeline(columns, SVC())).fit(typed, Y)
+        some = np.flatnonzero(codes != "7B")[::9]
+        np.testing.assert_array_equal(model.certify(typed.iloc[some]).radius, model.certify(typed).radius[some])
+    dated = frame.drop(columns="code").assign(day=pd.date_range("2020-01-01", periods=150))
+    pipe = make_pipeline(ColumnTransformer([("n", "passthrough", list("abcd"))]), SVC())
+    plain = smoothed(make_pipeline(ColumnTransformer([("n", "passthrough", list("abcd"))]), SVC()))
+    dateless = dated.drop(columns="day")
+    with_dates, without = smoothed(pipe).fit(dated, Y).certify(dated), plain.fit(dateless, Y).certify(dateless)
+    np.testing.assert_allclose(with_dates.radius, without.radius, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, bool, np.float32, object])
+def test_noise_falls_on_arrays_in_any_order_of_memory(kind):
+    images = np.random.default_rng(0).integers(0, 2 if kind is bool else 200, (6, 3, 8, 8)).astype(kind)
+    wanted = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    for laid_out in (images.transpose(0, 2, 3, 1), np.asfortranarray(wanted)):
+        seen = []
+
+        def listening(noisy, seen=seen):
+            seen.append(noisy.astype(float))
+            return np.zeros(len(noisy), dtype=int)
+
+        ByPredict(listening, np.arange(2), voters_points(laid_out), 10.0, 0, "auto").count(np.arange(6), 200, 1)
+        moved = np.concatenate(seen).reshape(6, 200, 8, 8, 3) - wanted[:, None].astype(float)
+        assert abs(moved.std() / 10 - 1) < 0.02 and abs(moved.mean()) < 0.2
 
 
 def test_float32_points_get_float32_noise_and_certificates_alike():
@@ -204,9 +274,32 @@ def voters_points(points):
     return Points.of(points)
 
 
+def test_encoders_that_fail_under_noise_say_so(images):
+    """NaN is no vote: pixels below 0 have no root."""
+    model, points, _ = images
+    torch = pytest.importorskip("torch")
+    rooted = make_pipeline(PretrainedEmbedder(model[0].encoder, preprocess=torch.sqrt).fit(points), *model[1:])
+    for pipe in (rooted, make_pipeline(rooted[0], SVC()).fit(points, np.arange(30) % 3)):
+        with pytest.raises(ValueError, match="encoder's output is NaN"):
+            smoothed(pipe).certify(points[:2])
+
+
+def test_preprocessing_may_return_arrays_and_caches_are_left_alone(images, tmp_path):
+    model, points, _ = images
+    halved = PretrainedEmbedder(model[0].encoder, preprocess=lambda batch: batch.numpy() / 2).fit(points)
+    assert smoothed(make_pipeline(halved, *model[1:])).certify(points[:2]).n_passes.tolist() == [400, 400]
+    cached = PretrainedEmbedder(model[0].encoder, memory=str(tmp_path))
+    pipe = make_pipeline(cached, SVC()).fit(points, np.arange(30) % 3)
+    before = len(list(tmp_path.rglob("*.pkl")))
+    smoothed(pipe).certify(points[:2])
+    assert len(list(tmp_path.rglob("*.pkl"))) <= before + 1  # the points themselves, without noise
+
+
 def test_a_device_is_for_torch_encoders(images):
     model, points, _ = images
-    np.testing.assert_array_equal(smoothed(model, device="cpu").predict(points), smoothed(model).predict(points))
+    forest = make_pipeline(model[0], SVC()).fit(points, np.arange(30) % 3)
+    for pipe in (model, forest):
+        np.testing.assert_array_equal(smoothed(pipe, device="cpu").predict(points), smoothed(pipe).predict(points))
     with pytest.raises(ValueError, match="does not begin with one"):
         smoothed(SVC().fit(X, Y), device="cpu").predict(X)
 
@@ -297,10 +390,12 @@ def test_the_votes_that_the_error_asks_for_are_enough():
 def test_estimators_that_cannot_vote_are_refused():
     with pytest.raises(TypeError, match="must have predict, got StandardScaler"):
         smoothed(StandardScaler()).fit(X, Y)
-    with pytest.raises(TypeError, match="pass X.toarray"):
-        import scipy.sparse
-
-        smoothed().fit(scipy.sparse.csr_array(X), Y)
+    sparse = scipy.sparse.csr_array(X)
+    for ask in (lambda: smoothed().fit(sparse, Y), lambda: smoothed().fit(X, Y).predict(sparse)):
+        with pytest.raises(TypeError, match="pass X.toarray"):
+            ask()
+    with pytest.raises(TypeError, match="must be a classifier.*LinearRegression"):
+        smoothed(LinearRegression()).fit(X, Y)
 
     class Strange(ClassifierMixin, BaseEstimator):
         def fit(self, X, y):
@@ -312,6 +407,16 @@ def test_estimators_that_cannot_vote_are_refused():
 
     with pytest.raises(ValueError, match="predict returned 7, which is none of the classes"):
         smoothed(Strange()).fit(X, Y).certify(X)
+
+
+def test_a_certifier_keeps_what_was_fitted_when_it_was_made():
+    model = smoothed().fit(X, Y)
+    certifier, names = Certifier(model), np.array(["a", "b", "c"])
+    before = certifier.certify(X)
+    model.set_params(sigma=1.0).fit(X, names[Y])
+    np.testing.assert_array_equal(certifier.certify(X).radius, before.radius)
+    assert before.prediction.dtype.kind == "i" and "noise of 0.3" in repr(before.explain(0))
+    assert set(certify(model, X).prediction) <= set(names)
 
 
 def test_questions_that_votes_do_not_answer():

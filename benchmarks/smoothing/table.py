@@ -1,0 +1,144 @@
+"""Votes under noise on CIFAR-10, by encoder, head and sigma: ``python -m benchmarks.smoothing.table``.
+
+ResNet-20 as it was trained, and trained under the same noise (benchmarks/smoothing/train.py); l2, pixels in [0, 1]; the first
+test images. For each image and sigma the latents of ``--select`` and ``--votes`` noisy copies are computed once, and every head
+votes on them: the encoder's own, a mixture and a LogisticRegression, fitted on latents of training images without noise or with
+it. Votes are turned into radii by skcert.smoothing.bounds, as RandomizedSmoothingClassifier does, at alpha 0.001. Results are
+written to table.csv and table.md beside this file, row by row; rows of other runs (--sigmas, --encoders) are kept.
+
+Data: SKCERT_DATA/cifar10 (or --data) with cifar10_test.npz, cifar10_train_0.npz and resnet20-12fca82f.th.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks.lipschitz.resnet import imagenet_scaled, load_resnet
+from benchmarks.lipschitz.table import images, linear_rule
+from benchmarks.smoothing.train import load_noisy
+from skcert import CertifiedGMMClassifier, PretrainedEmbedder
+from skcert.embedding.noise import NoisyRows
+from skcert.smoothing.bounds import certified_radius, clopper_pearson
+
+DATA = Path(os.environ.get("SKCERT_DATA", "../shared/data")) / "cifar10"
+SIGMAS = (0.12, 0.25, 0.5)
+ENCODERS = ("clean", "noisy")
+RADII = (0.25, 0.5, 1.0)
+ALPHA = 0.001
+COLUMNS = [
+    "encoder",
+    "head",
+    "fitted on",
+    "sigma",
+    "images",
+    "votes",
+    "clean",
+    *(f"certified@{r:g}" for r in RADII),
+    "s / image",
+]
+#: certified accuracy at RADII that Cohen et al. (2019, table 1) print for CIFAR-10: ResNet-110, the best sigma for each radius
+COHEN = ("60", "43", "23")
+
+
+def heads(encoder, train: np.ndarray, labels: np.ndarray, sigma: float) -> dict[tuple[str, str], object]:
+    """Fitted classifiers of latents, by their name and by what they were fitted on."""
+    found: dict[tuple[str, str], object] = {
+        ("own", ""): linear_rule(encoder.linear.weight.detach().numpy(), encoder.linear.bias.detach().numpy())
+    }
+    for fitted_on, noise in (("clean latents", None), ("noisy latents", sigma)):
+        embedder = PretrainedEmbedder(encoder, preprocess=imagenet_scaled, noise_augment=noise, random_state=0, progress=False)
+        latents = embedder.fit_transform(train)
+        found["mixture", fitted_on] = CertifiedGMMClassifier().fit(latents, labels)
+        found["logistic", fitted_on] = LogisticRegression(C=1e-2, max_iter=5000).fit(latents, labels)
+    return found
+
+
+def rows(name: str, sigma: float, X: np.ndarray, y: np.ndarray, options) -> list[dict[str, object]]:
+    """One row of the table for each head."""
+    encoder = load_resnet(options.data / "resnet20-12fca82f.th", 3) if name == "clean" else load_noisy(sigma)
+    fitted = heads(encoder, *images(options.data / "cifar10_train_0.npz"), sigma)
+    embedder = PretrainedEmbedder(encoder, preprocess=imagenet_scaled).fit(X[:1])
+    copies = options.select + options.votes
+    start = time.perf_counter()
+    latents = embedder._embed(NoisyRows(X, sigma, 0, copies)).numpy().reshape(len(X), copies, -1)
+    seconds = (time.perf_counter() - start) / len(X)
+    table = []
+    for (head, fitted_on), model in fitted.items():
+        codes = model.predict(latents.reshape(-1, latents.shape[2]).astype(float)).reshape(len(X), copies)
+        counts = (codes[:, :, None] == np.arange(10)).cumsum(axis=1)
+        winner = counts[:, options.select - 1].argmax(axis=1)
+        votes = (codes[:, options.select :] == winner[:, None]).sum(axis=1)
+        radius = np.where(winner == y, certified_radius(clopper_pearson(votes, options.votes, ALPHA), sigma), -1.0)
+        shares = [(winner == y).mean(), *((radius >= r).mean() for r in RADII)]
+        cells = [
+            name,
+            head,
+            fitted_on,
+            sigma,
+            len(X),
+            options.votes,
+            *(f"{100 * share:.1f}" for share in shares),
+            f"{seconds:.2f}",
+        ]
+        table.append(dict(zip(COLUMNS, cells, strict=True)))
+        print(table[-1], flush=True)
+    return table
+
+
+def write(found: list[dict[str, object]], out: Path, options) -> None:
+    """The rows of this run in place of earlier ones for the same encoder and sigma."""
+    done = {(str(each["encoder"]), str(each["sigma"])) for each in found}
+    kept: list[dict[str, object]] = []
+    if out.with_suffix(".csv").exists():
+        with out.with_suffix(".csv").open() as file:
+            kept = [dict(each) for each in csv.DictReader(file) if (each["encoder"], each["sigma"]) not in done]
+    order = {name: place for place, name in enumerate(ENCODERS)}
+    table = sorted([*kept, *found], key=lambda each: (float(str(each["sigma"])), order[str(each["encoder"])]))
+    with out.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(table)
+    versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scikit-learn", "torch"))
+    lines = [
+        f"Certified accuracy in % of the first {options.images} test images of CIFAR-10 at l2 radii (pixels in [0, 1]) by",
+        f"{options.votes:,} votes for each, and {options.select} to pick the class; alpha {ALPHA:g}. Cohen et al. (2019) print",
+        f"{' / '.join(COHEN)} at {' / '.join(f'{r:g}' for r in RADII)}: a ResNet-110, 100,000 votes, the best sigma for each.",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+        *("| " + " | ".join(str(each[name]) for name in COLUMNS) + " |" for each in table),
+        "",
+        f"`python -m benchmarks.smoothing.table`; Python {platform.python_version()}, {versions}; "
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s); {time.strftime('%Y-%m-%d')}.",
+    ]
+    out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Votes under noise on CIFAR-10, by encoder, head and sigma.")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--select", type=int, default=100)
+    parser.add_argument("--votes", type=int, default=1000)
+    parser.add_argument("--sigmas", nargs="+", type=float, default=SIGMAS)
+    parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=ENCODERS)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("table"), help="results, without suffix")
+    options = parser.parse_args(arguments)
+    X, y = images(options.data / "cifar10_test.npz", options.images)
+    for sigma in options.sigmas:
+        for name in options.encoders:
+            write(rows(name, sigma, X, y, options), options.out, options)
+
+
+if __name__ == "__main__":
+    main()
