@@ -54,10 +54,13 @@ def voters(
         everything = np.arange(len(predicted))
         groups: list[tuple[np.ndarray, Voter]] = []
         rows = everything[~np.isnan(points.values).any(axis=1)]
-        for _ in range(2):  # the second time without those that are answered otherwise
+        while len(rows):  # again without those that are answered otherwise
             fast, answers = _known(estimator, _some(X, points, rows), device, settings, stack)
-            alike = classes[answers] == predicted[rows] if fast is not None else np.zeros(len(rows), dtype=bool)
-            if fast is not None and len(rows) and alike.all():
+            if fast is None:
+                rows = rows[:0]
+                break
+            alike = classes[answers] == predicted[rows]
+            if alike.all():
                 groups.append((rows, fast))
                 break
             rows = rows[alike]

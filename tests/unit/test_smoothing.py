@@ -21,6 +21,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 from skcert import (
+    Affine,
     CertifiedGMMClassifier,
     Certifier,
     PretrainedEmbedder,
@@ -28,7 +29,9 @@ from skcert import (
     Uncertifiable,
     certify,
     make_certified_pipeline,
+    register_discriminant,
 )
+from skcert.adapters import _MODELS
 from skcert.metrics import average_certified_radius, certified_accuracy_scorer
 from skcert.plotting import CertifiedAccuracyDisplay
 from skcert.smoothing.choice import voters
@@ -90,18 +93,29 @@ def test_what_is_known_of_the_steps_is_used(estimator, kind):
         assert [type(voter) for _, voter in groups] == [kind]
 
 
-def test_a_rule_that_does_not_answer_as_predict_does_is_not_used():
-    class Other(LogisticRegression):
-        pass
+class Odd(LogisticRegression):
+    """Does something else where the first feature is large."""
 
-    fitted = Other().fit(X, Y)
-    fitted.coef_ = fitted.coef_.copy()
-    wrong = X[:, 0] > 6
-    fitted.predict = lambda Z: np.where(Z[:, 0] > 6, 0, LogisticRegression.predict(fitted, Z))
-    with voters(fitted, np.arange(3), X, sigma=1.0, seed=0, batch_size="auto", device="auto") as groups:
-        kinds = {type(voter): rows for rows, voter in groups}
-    slow = kinds[ByPredict]
-    assert set(np.flatnonzero(wrong & (Y != 0))) <= set(slow)
+    def predict(self, X):
+        return np.where(X[:, 0] > 6, 0, super().predict(X))
+
+
+def test_a_rule_that_does_not_answer_as_predict_does_is_not_used_there():
+    register_discriminant(Odd, lambda model: Affine(model.coef_, model.intercept_))
+    try:
+        fitted = Odd(max_iter=1000).fit(X, Y)
+        odd = (X[:, 0] > 6) & (LogisticRegression.predict(fitted, X) != 0)
+        with voters(fitted, np.arange(3), X, sigma=1.0, seed=0, batch_size="auto", device="auto") as groups:
+            kinds = {type(voter): rows for rows, voter in groups}
+        np.testing.assert_array_equal(kinds[ByPredict], np.flatnonzero(odd))
+        np.testing.assert_array_equal(kinds[ByScores], np.flatnonzero(~odd))
+        model = smoothed(fitted, sigma=0.1)
+        whole = model.certify(X)
+        np.testing.assert_array_equal(whole.prediction == 0, (Y == 0) | odd)
+        for row in (*np.flatnonzero(odd)[:3], 0, 60):
+            assert model.certify(X[[row]]).radius[0] == whole.radius[row]
+    finally:
+        _MODELS.pop(Odd, None)
 
 
 def test_methods_replaced_on_an_instance_are_asked():
