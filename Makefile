@@ -8,8 +8,9 @@ DATA ?= ../shared/data
 demo: .venv/.demo
 	$(BIN)/python -m examples.demo
 
+# one thread for each of the processes, which share the cores
 test: .venv/.test
-	SKCERT_DATA=$(DATA) $(BIN)/python -m pytest -n auto --dist loadfile
+	SKCERT_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-oldest: constraints-oldest.txt
 	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
