@@ -29,7 +29,7 @@ docs: .venv/.docs
 bench: .venv/.test
 	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.ratios
 
-# CIFAR-10 in pixels, by encoder, head and bound; hours on a CPU
+# CIFAR-10 in pixels, by encoder, head and bound; three quarters of an hour on one core
 bench-pixels: .venv/.test .venv/.bench
 	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.lipschitz.table
 
