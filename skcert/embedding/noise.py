@@ -42,7 +42,7 @@ class NoisyRows:
 
     def __init__(self, rows: np.ndarray, sigma: float, seed: int, copies: int = 1, purpose: int = TRAINING):
         self._purpose = purpose
-        self._rows, self._sigma, self._seed, self._copies = rows, sigma, seed, copies
+        self.rows, self._sigma, self._seed, self._copies = rows, sigma, seed, copies
         self.shape = (len(rows) * copies, *rows.shape[1:])
         self._type = rows.dtype if rows.dtype in (np.float32, np.float64) else np.dtype(np.float32)
         self._block = max(1, TOGETHER // max(1, math.prod(rows.shape[1:])))
@@ -60,14 +60,14 @@ class NoisyRows:
             block, first = divmod(copy, self._block)
             noise = self._noise(row, block)
             n = min(len(noise) - first, stop - at)
-            out[at - start : at - start + n] = self._rows[row] + noise[first : first + n]
+            out[at - start : at - start + n] = self.rows[row] + noise[first : first + n]
             at += n
         return out
 
     def _noise(self, row: int, block: int) -> np.ndarray:
         if self._last[0] != (row, block):
             random = np.random.Generator(
-                np.random.SFC64(np.random.SeedSequence(entropy(self._rows[row], self._seed, self._purpose, block)))
+                np.random.SFC64(np.random.SeedSequence(entropy(self.rows[row], self._seed, self._purpose, block)))
             )
             n = min(self._block, self._copies - block * self._block)
             noise = random.standard_normal((n, *self.shape[1:]), dtype=self._type.type) * self._type.type(self._sigma)

@@ -24,6 +24,8 @@ from skcert.embedding.noise import CERTIFICATION, SELECTION, entropy
 TOGETHER = 2**19
 #: bytes of noisy points that pass ``predict`` together, unless told otherwise
 AT_ONCE = 2**22
+#: and that pass an encoder on this kind of device: what its layers make of them should stay in a processor's cache
+ENCODED_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}
 
 
 class Voter(ABC):
@@ -215,7 +217,7 @@ class ByEncoder(Voter):
         )
 
     def _default(self) -> int:
-        return max(1, (16 * AT_ONCE if self._device.type == "cuda" else AT_ONCE) // (4 * max(self.width, 1)))
+        return max(1, ENCODED_AT_ONCE.get(self._device.type, AT_ONCE) // (4 * max(self.width, 1)))
 
     def _random(self, entropy: list[int]) -> Any:
         import torch
