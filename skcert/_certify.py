@@ -141,7 +141,8 @@ class Certifier:
         self._smoothed = isinstance(self._model, RandomizedSmoothingClassifier) and inherits(
             self._model, RandomizedSmoothingClassifier
         )
-        if self._smoothed:  # with the parameters of now
+        if self._smoothed:  # with the parameters, and the seed, of now
+            self._model._ready()
             self._model = copy.copy(self._model)
         rule: Any = None if self._smoothed else discriminant_of(self._model)
         self._discriminant = rule
@@ -633,7 +634,7 @@ def _closer(bend: LipschitzStep, stop: Stop, slopes: np.ndarray) -> Stop:
     Either this or what it loses in any direction is taken, by shapes alone: both would need a share of the confidence each.
     """
     first, second = np.triu_indices(len(slopes), 1)
-    if bend.along is None or len(first) > MOST_PAIRS:
+    if bend.along is None or stop.made is None or len(first) > MOST_PAIRS:
         return stop
     differences = np.vstack([slopes[first] - slopes[second], slopes[second] - slopes[first]])
     lengths = np.linalg.norm(differences, axis=1, keepdims=True)
@@ -641,7 +642,7 @@ def _closer(bend: LipschitzStep, stop: Stop, slopes: np.ndarray) -> Stop:
     if not len(units):
         return stop
     before = 2 * bend.constant * stop.error
-    return replace(stop, lost=grow(before + bend.along(stop.points, units)))
+    return replace(stop, lost=grow(before + bend.along(stop.points, stop.made, units)))
 
 
 def _confidence(links: tuple[Link, ...]) -> float:

@@ -322,7 +322,7 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.progress = progress
 
     def fit(self, X: Any, y: Any = None) -> PretrainedEmbedder:
-        """Check the parameters and X, and learn the number of latents from its first row.
+        """Check the parameters and X, and learn the number of latents from its first row; with `smoothing` the ball from all.
 
         Parameters
         ----------
@@ -337,11 +337,16 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             The fitted embedder.
         """
         rows = self._check(X, reset=True)
+        self._forget_bound()
         if self.smoothing is None:
             self.n_features_out_ = self._embed(rows[:1]).shape[1]
         else:
             self._learn_bound(rows)
         return self
+
+    def _forget_bound(self) -> None:
+        for name in ("center_", "norm_bound_"):
+            self.__dict__.pop(name, None)
 
     def _learn_bound(self, rows) -> None:
         latents = as_numpy(self._embed(rows)).astype(float)
@@ -352,7 +357,7 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             raise ValueError("smoothing= needs latents that differ: most rows of X have the same.")
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
-        """Fit and return the latents of X, in one pass of the encoder.
+        """Fit and return the latents of X, in one pass of the encoder; with `smoothing`, means over 32 noisy copies at most.
 
         Parameters
         ----------
@@ -367,6 +372,7 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             The latents, where `output_device` says.
         """
         rows = self._check(X, reset=True)
+        self._forget_bound()
         if self.smoothing is not None:
             self._learn_bound(rows)
             return self._noisy(min(self.n_samples, TRAINING_SAMPLES), TRAINING).means(rows)
@@ -410,7 +416,10 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _noisy(self, n_samples: int, purpose: int = AVERAGING) -> NoisyLatents:
         def run(noisy: NoisyRows) -> np.ndarray:
-            return as_numpy(self._embed(noisy))
+            try:
+                return as_numpy(self._embed(noisy))
+            except ValueError as reason:
+                raise ValueError(f"of noisy copies of rows, {noisy.copies} of each, one after the other: {reason}") from reason
 
         return NoisyLatents(run, float(self.smoothing or 0), n_samples, self._seed, self.center_, self.norm_bound_, purpose)
 

@@ -194,10 +194,10 @@ class Origin:
         n = votes.passes[row] - model.n_select
         start = f"{votes.votes[row]} of {n} votes for {certificate.prediction[row]} under noise of {model.sigma:g}"
         if not votes.radius[row]:
-            return f"{start}: no majority is certain at level {certificate.confidence:g}"
+            return f"{start}: no majority is certain at level {1 - model.alpha:g}"
         probability = np.floor(votes.probability[row] * 1e6) / 1e6
         return (
-            f"{start}: its probability is at least {probability:.6f} at level {certificate.confidence:g}, "
+            f"{start}: its probability is at least {probability:.6f} at level {1 - model.alpha:g}, "
             f"and {model.sigma:g} Phi^-1(that) = {round_down(votes.radius[row])} the radius there"
         )
 

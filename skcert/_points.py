@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,14 @@ def source_of(values: np.ndarray, constants: list) -> np.ndarray:
     return np.hstack([np.nan_to_num(values, nan=0.0), *(dense(part) for part in constants)])
 
 
+def own_copy(X: Any) -> Any:
+    """X for somebody who may write into it."""
+    return X.copy() if hasattr(X, "copy") else copy.copy(X)
+
+
 def transformed(step: Any, X: Any) -> Any:
     """step.transform(X), on a copy where the step would write into X."""
-    return step.transform(copy.copy(X) if getattr(step, "copy", True) is False else X)
+    return step.transform(own_copy(X) if getattr(step, "copy", True) is False else X)
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ class Points:
         if hasattr(X, "iloc"):
             frame, types = X.iloc[rows].copy(), self.types()
             for at in columns:
-                frame[X.columns[at]] = values[:, at].astype(types[at])
+                frame.isetitem(int(at), values[:, at].astype(types[at]))
             return frame
         if hasattr(X, "columns"):
             frame, types = X[rows.tolist()], self.types()
@@ -164,13 +170,17 @@ def _columns(X: Any):
 def _numbers(column: Any) -> np.ndarray | None:
     """A column as float64 with NaN where it is missing; None if it holds something else.
 
-    By its type: digits in a column of text, categories and dates are no numbers.
+    By its type: digits in a column of text, categories and dates are no numbers, nor are objects none of which is one.
     """
     kind = getattr(column, "dtype", None)
     if getattr(kind, "kind", "O") in "SUmM" or type(kind).__name__ in OTHER:
         return None
-    if getattr(kind, "kind", "O") == "O" and any(isinstance(each, str | bytes) for each in np.asarray(column, dtype=object)):
-        return None
+    if getattr(kind, "kind", "O") == "O":
+        cells = np.asarray(column, dtype=object)
+        if any(isinstance(each, str | bytes) for each in cells):
+            return None
+        if len(cells) and not any(isinstance(each, Real) and each == each for each in cells):
+            return None
     try:
         if hasattr(column, "isna") and hasattr(column, "to_numpy"):  # pandas, whose NA float() does not know
             return column.to_numpy(dtype=float, na_value=np.nan)

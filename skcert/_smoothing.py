@@ -14,6 +14,8 @@ from scipy.stats import binomtest
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import _safe_indexing, check_random_state, column_or_1d, get_tags
+from sklearn.utils._metadata_requests import _routing_enabled
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
@@ -160,12 +162,18 @@ class RandomizedSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEst
         if issparse(X):
             raise TypeError("X is sparse, and noise is dense: pass X.toarray().")
         y = y if y is None else column_or_1d(y, warn=True)
+        if _routing_enabled():
+            fit_params = process_routing(self, "fit", **fit_params).estimator.fit
         fitted = clone(self.estimator).fit(X, y, **fit_params)
-        if not hasattr(fitted, "classes_"):
-            raise TypeError(f"estimator must be a classifier, with classes_ after fit, got {type(self.estimator).__name__}.")
+        _check_classifier(fitted)
         self.estimator_ = fitted
         self._seed = self._drawn_seed()
         return self
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """What fit passes on, by scikit-learn's metadata routing."""
+        passed = MethodMapping().add(caller="fit", callee="fit")
+        return MetadataRouter(owner=self).add(estimator=self.estimator, method_mapping=passed)
 
     def _drawn_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -256,6 +264,7 @@ class RandomizedSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEst
             raise NotFittedError(
                 f"This {type(self).__name__} is not fitted yet, nor is its estimator: call fit, or pass a fitted estimator."
             )
+        _check_classifier(fitted)
         if isinstance(self.random_state, Integral):
             return fitted, self._drawn_seed()
         if not hasattr(self, "_seed"):  # never fitted: the first question decides
@@ -300,6 +309,8 @@ class RandomizedSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEst
         """
         (counts,) = self._asked(X, _selected)
         labels = np.asarray(self.classes_)[counts.argmax(axis=1)]
+        if abstain_label is not None and abstain_label in self.classes_:
+            raise ValueError(f"abstain_label must not be a class, got {abstain_label!r} of {labels.dtype} classes.")
         if abstain_label is None or counts.shape[1] < 2:
             return labels
         second, first = np.sort(counts, axis=1)[:, -2:].T
@@ -341,6 +352,13 @@ class RandomizedSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEst
             tags.classifier_tags.multi_class = inner.classifier_tags.multi_class
             tags.classifier_tags.multi_label = False
         return tags
+
+
+def _check_classifier(fitted: Any) -> None:
+    if not hasattr(fitted, "classes_") or isinstance(fitted.classes_, list):
+        raise TypeError(
+            f"estimator must be a classifier with one label per point and classes_ after fit, got {type(fitted).__name__}."
+        )
 
 
 def _is_number(value: Any) -> bool:

@@ -79,8 +79,8 @@ class LipschitzStep:
         ``rounding(points, outputs)`` returns how far (l2) the outputs that ``transform`` computed at the points are from f, of
         which the constant is known; 0 if it is not given.
     along : callable, optional
-        ``along(points, directions)`` returns how far the outputs may be too long in any of some directions of length 1; where
-        a rule is linear, that is all that matters.
+        ``along(points, outputs, directions)`` returns how far the outputs may be too long in any of some directions of length
+        1; where a rule is linear, that is all that matters.
     confidence : float
         The probability with which ``rounding``, or ``along``, holds at a point; below 1 what rests on it is "probabilistic".
     """
@@ -91,7 +91,7 @@ class LipschitzStep:
     row_shape: tuple[int, ...] | None = None
     holds: Callable[[], bool] | None = None
     rounding: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-    along: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    along: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
     confidence: float = 1.0
 
     def __post_init__(self) -> None:

@@ -284,7 +284,7 @@ class Route:
                     given = points if bend.inward is None and bend.rounding is None else piece.apply(points)
                 # it was given what the steps before it computed, here and elsewhere in the ball: twice their error
                 lost = 2 * bend.constant * before + (0.0 if bend.rounding is None else bend.rounding(given, seen[place]))
-                stops.append(Stop(given, before, grow(lost)))
+                stops.append(Stop(given, before, grow(lost), seen[place]))
                 points, error = seen[place], None  # what follows was given these very numbers
                 continue
             if piece is not None:
@@ -355,11 +355,12 @@ class Route:
 
 @dataclass(frozen=True)
 class Stop:
-    """Points before a bend, and upper bounds of their l2 errors; ``lost`` by a LipschitzStep, here and elsewhere in a ball."""
+    """Points before a bend, and upper bounds of their l2 errors; what a LipschitzStep made of them, ``lost`` there at most."""
 
     points: np.ndarray
     error: np.ndarray
     lost: np.ndarray | float = 0.0
+    made: np.ndarray | None = None
 
 
 def constants(links: tuple[Link, ...], X: Any) -> Iterator[Any]:

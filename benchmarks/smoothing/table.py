@@ -93,7 +93,7 @@ def by_means(model, noisy: NoisyLatents, y: np.ndarray) -> tuple[float, np.ndarr
         first, second = np.nonzero(~np.eye(10, dtype=bool))
         normals = model.coef_[first] - model.coef_[second]
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-        lost = noisy.errors_along(rows, normals, ALPHA)
+        lost = noisy.errors_along(rows, means, normals, ALPHA)
     certificate = certify(model, means)
     radius = (certificate.radius - lost) / constant_of_mean(noisy.bound, noisy.sigma)
     right = certificate.prediction == y

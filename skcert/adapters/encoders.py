@@ -6,7 +6,7 @@ import numpy as np
 
 from skcert._embedder import PretrainedEmbedder
 from skcert.adapters import Uncertifiable, register_perturbation
-from skcert.embedding.noise import constant_of_mean, error_of_mean
+from skcert.embedding.noise import CHECKING, constant_of_mean, error_of_mean
 from skcert.embedding.torch_modules import torch_module
 from skcert.lipschitz.clever import Clever
 from skcert.perturbations import EstimatedStep, LipschitzStep
@@ -60,9 +60,9 @@ def _averaged(step: PretrainedEmbedder) -> LipschitzStep:
     bound, sigma, n_samples = step.norm_bound_, float(step.smoothing or 0), step.n_samples
     error = error_of_mean(bound, n_samples, 1 - SMOOTHING_LEVEL)
 
-    def along(points: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    def along(points: np.ndarray, latents: np.ndarray, directions: np.ndarray) -> np.ndarray:
         rows = step._as_batchable(points.reshape(len(points), *step._row_shape))
-        return step._noisy(n_samples).errors_along(rows, directions, 1 - SMOOTHING_LEVEL)
+        return step._noisy(n_samples, CHECKING).errors_along(rows, latents, directions, 1 - SMOOTHING_LEVEL)
 
     return LipschitzStep(
         constant_of_mean(bound, sigma),

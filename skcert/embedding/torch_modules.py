@@ -40,7 +40,10 @@ def _pick_device(device, homes):
         if home.type != "cpu" or not torch.cuda.is_available():
             return home
         device = "cuda"
-    device = torch.device(device)
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device must be 'auto' or a torch device such as 'cpu' or 'cuda:0'; got {device!r}.") from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ValueError(f"device={str(device)!r}, but torch finds no CUDA device; use 'auto' or 'cpu'.")

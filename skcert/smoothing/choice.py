@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, column_or_1d
 
 from skcert._embedder import PretrainedEmbedder
-from skcert._points import Points
+from skcert._points import Points, own_copy
 from skcert.adapters import Uncertifiable, discriminant_of
 from skcert.adapters.composites import is_nothing, link, unrolled
 from skcert.discriminants import Affine
@@ -45,10 +45,14 @@ def voters(
     device : "auto" or a torch device
         For a torch encoder.
     """
-    predicted = np.asarray(estimator.predict(X))  # it also checks X
+    predicted = column_or_1d(estimator.predict(own_copy(X)))  # it also checks X
     points = Points.of(X)
     if not points.numeric.any():
-        raise ValueError("X has no column of numbers: there is nothing to add noise to.")
+        raise ValueError(
+            "X has no column of numbers, so there is nothing to add noise to: numbers in an array or column of text are text."
+        )
+    if len(predicted) != len(points.values):
+        raise ValueError(f"predict returned {len(predicted)} labels for {len(points.values)} points.")
     settings: dict[str, Any] = {"sigma": sigma, "seed": seed, "batch_size": batch_size}
     with ExitStack() as stack:
         everything = np.arange(len(predicted))
@@ -77,11 +81,22 @@ def _some(X: Any, points: Points, rows: np.ndarray) -> Points:
 
 def _voting(estimator: Any, device: Any) -> Any:
     """The estimator as it predicts thousands of times: without cache and bars, its encoder on this device."""
+    if not hasattr(estimator, "__dict__"):
+        return estimator
     if type(estimator) is FrozenEstimator:
         return _voting(estimator.estimator, device)
     if isinstance(estimator, Pipeline):
         changed = copy.copy(estimator)
         changed.steps = [(name, _voting(step, device)) for name, step in estimator.steps]
+        return changed
+    for parts in ("transformer_list", "transformers_"):  # FeatureUnion, ColumnTransformer
+        if parts in vars(estimator):
+            changed = copy.copy(estimator)
+            setattr(changed, parts, [(name, _voting(step, device), *rest) for name, step, *rest in vars(estimator)[parts]])
+            return changed
+    if "best_estimator_" in vars(estimator):
+        changed = copy.copy(estimator)
+        changed.best_estimator_ = _voting(estimator.best_estimator_, device)
         return changed
     if type(estimator) is not PretrainedEmbedder:
         return estimator
@@ -123,7 +138,7 @@ def _known(estimator, points: Points, device, settings, stack: ExitStack) -> tup
         center, factor, decide = rule.scores(latents), sigma * noise_factor(slopes), _first
     else:
         center, factor, decide = latents, sigma * noise_factor(matrix), rule.winners
-    return ByScores(points.values, center, factor, decide, rule.n_classes, seed, batch_size), decide(center)
+    return ByScores(points.values, center, factor, decide, rule.n_classes, sigma, seed, batch_size), decide(center)
 
 
 def _first(scores: np.ndarray) -> np.ndarray:

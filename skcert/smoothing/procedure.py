@@ -53,6 +53,7 @@ def select(voter: Voter, n: int, n_select: int, progress: bool) -> np.ndarray:
         for start in range(0, n, per):
             rows = np.arange(start, min(start + per, n))
             counts[rows] = voter.count(rows, n_select, SELECTION)
+            voter.forget(rows)
             bar.update(len(rows))
     return counts
 

@@ -16,14 +16,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from sklearn.utils import column_or_1d
 
 from skcert._points import FLOATS, Points
 from skcert.embedding.noise import CERTIFICATION, SELECTION, entropy
 
 #: random numbers drawn at a time for one point
 TOGETHER = 2**19
-#: bytes of noisy points that pass ``predict`` together, unless told otherwise
-AT_ONCE = 2**22
+#: bytes of noisy points, and their number, that pass ``predict`` together at most, unless told otherwise
+AT_ONCE, MOST_AT_ONCE = 2**22, 2**14
 #: and that pass an encoder on this kind of device: what its layers make of them should stay in a processor's cache
 ENCODED_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}
 
@@ -43,8 +44,8 @@ class Voter(ABC):
         Noisy points that are classified together.
     """
 
-    def __init__(self, keys: np.ndarray, seed: int, n_classes: int, width: int, batch_size: int | str):
-        self._keys, self._seed, self.n_classes, self.width = keys, seed, n_classes, width
+    def __init__(self, keys: np.ndarray, sigma: float, seed: int, n_classes: int, width: int, batch_size: int | str):
+        self._keys, self._sigma, self._seed, self.n_classes, self.width = keys, sigma, seed, n_classes, width
         self._block = max(1, TOGETHER // max(width, 1))
         self.batch_size = self._default() if batch_size == "auto" else int(batch_size)
         self._streams: dict[tuple[int, int], Any] = {}
@@ -79,7 +80,7 @@ class Voter(ABC):
 
     def _stream(self, row: int, stream: int) -> Any:
         if (row, stream) not in self._streams:
-            self._streams[row, stream] = self._random(entropy(self._keys[row], self._seed, stream))
+            self._streams[row, stream] = self._random(entropy(self._keys[row], self._sigma, self._seed, stream))
         return self._streams[row, stream]
 
     def forget(self, rows: np.ndarray) -> None:
@@ -89,7 +90,7 @@ class Voter(ABC):
                 self._streams.pop((int(row), stream), None)
 
     def _default(self) -> int:
-        return max(1, AT_ONCE // (8 * max(self.width, 1)))
+        return min(max(1, AT_ONCE // (8 * max(self.width, 1))), MOST_AT_ONCE)
 
     def _random(self, entropy: list[int]) -> Any:
         return np.random.Generator(np.random.SFC64(np.random.SeedSequence(entropy)))
@@ -122,9 +123,12 @@ class ByPredict(Voter):
     """
 
     def __init__(self, predict: Callable, classes: np.ndarray, points: Points, sigma: float, seed: int, batch_size):
-        numbers = points.values if points.numeric.all() else points.values[:, points.numeric]
-        super().__init__(numbers, seed, len(classes), numbers.shape[1], batch_size)
-        self._predict, self._classes, self._points, self._sigma = predict, classes, points, sigma
+        # every column has its noise, used or not, so that none depends on what is missing elsewhere
+        numbers = np.nan_to_num(points.values, nan=0.0, posinf=np.inf, neginf=-np.inf)
+        super().__init__(numbers, sigma, seed, len(classes), numbers.shape[1], batch_size)
+        self._predict, self._points = predict, points
+        self._order = np.argsort(classes, kind="stable")
+        self._classes = classes[self._order]
         self._columns = np.flatnonzero(points.numeric)
         single = points.values.dtype == np.float32
         self._type = np.float32 if single else np.float64
@@ -145,11 +149,11 @@ class ByPredict(Voter):
             noisy += self._points.values[rows]
             return noisy.reshape(len(rows), *X.shape[1:])
         values = self._points.values[rows].astype(float)
-        values[:, self._columns] += self._sigma * noise
+        values[:, self._columns] += self._sigma * noise[:, self._columns]
         return self._points.moved(rows, values, self._columns)
 
     def _codes(self, labels: np.ndarray) -> np.ndarray:
-        labels = np.asarray(labels)
+        labels = column_or_1d(labels)
         codes = np.searchsorted(self._classes, labels).clip(max=len(self._classes) - 1)
         unknown = self._classes[codes] != labels
         if unknown.any():
@@ -157,7 +161,7 @@ class ByPredict(Voter):
                 f"predict returned {labels[unknown].tolist()[0]!r}, which is none of the classes "
                 f"{self._classes.tolist()!r}: expected labels of classes_."
             )
-        return codes
+        return self._order[codes]
 
 
 class ByScores(Voter):
@@ -173,8 +177,10 @@ class ByScores(Voter):
         From images (m, d) to codes of classes.
     """
 
-    def __init__(self, keys, center: np.ndarray, factor: np.ndarray, decide: Callable, n_classes: int, seed: int, batch_size):
-        super().__init__(keys, seed, n_classes, factor.shape[-1], batch_size)
+    def __init__(
+        self, keys, center: np.ndarray, factor: np.ndarray, decide: Callable, n_classes: int, sigma, seed: int, batch_size
+    ):
+        super().__init__(keys, sigma, seed, n_classes, factor.shape[-1], batch_size)
         self._center, self._factor, self._decide = center, factor, decide
 
     def _answers(self, rows: np.ndarray, pieces: list) -> np.ndarray:
@@ -210,8 +216,10 @@ class ByEncoder(Voter):
     def __init__(self, keys, images: np.ndarray, run: Callable, device, slopes, intercept, sigma: float, seed: int, batch_size):
         import torch
 
-        self._images, self._run, self._device, self._sigma = images, run, device, sigma
-        super().__init__(keys, seed, len(slopes), int(np.prod(images.shape[1:])), batch_size)
+        self._images, self._run, self._device = images, run, device
+        self._wide = np.float64 if images.dtype.itemsize == 8 else np.float32
+        self._type = torch.float64 if self._wide is np.float64 else torch.float32
+        super().__init__(keys, sigma, seed, len(slopes), int(np.prod(images.shape[1:])), batch_size)
         self._slopes, self._intercept = (
             torch.as_tensor(each, dtype=torch.float64, device=device) for each in (slopes, intercept)
         )
@@ -228,7 +236,7 @@ class ByEncoder(Voter):
     def _draw(self, random: Any, n: int) -> Any:
         import torch
 
-        return torch.randn((n, *self._images.shape[1:]), generator=random, device=self._device)
+        return torch.randn((n, *self._images.shape[1:]), generator=random, device=self._device, dtype=self._type)
 
     def answers(self) -> np.ndarray:
         """What the points are given without noise."""
@@ -237,7 +245,8 @@ class ByEncoder(Voter):
         parts = []
         for start in range(0, len(self._images), self.batch_size):
             rows = np.arange(start, min(start + self.batch_size, len(self._images)))
-            parts.append(self._answers(rows, [torch.zeros((len(rows), *self._images.shape[1:]), device=self._device)]))
+            nothing = torch.zeros((len(rows), *self._images.shape[1:]), device=self._device, dtype=self._type)
+            parts.append(self._answers(rows, [nothing]))
         return np.concatenate(parts)
 
     def _answers(self, rows: np.ndarray, pieces: list) -> np.ndarray:
@@ -246,7 +255,7 @@ class ByEncoder(Voter):
         parts = []
         for at, noise in self._parts(pieces, torch.cat):
             own, copies = np.unique(rows[at], return_inverse=True)
-            clean = torch.as_tensor(np.ascontiguousarray(self._images[own], dtype=np.float32), device=self._device)
+            clean = torch.as_tensor(np.ascontiguousarray(self._images[own], dtype=self._wide), device=self._device)
             noisy = torch.addcmul(clean[torch.as_tensor(copies, device=self._device)], noise, noise.new_tensor(self._sigma))
             latents = self._run(noisy).double()
             if not torch.isfinite(latents).all():

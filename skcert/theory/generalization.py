@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -202,12 +203,18 @@ def gaussian_tail_bound(
     return risk if curve else float(risk[0])
 
 
-def _distance_limit(k: float, n: int, level: float) -> float:
-    """The k_L with F_nct(sqrt(n) k; n - 1, sqrt(n) k_L) = 1 - level, rounded down."""
+@cache
+def _spread_law(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights for integrals over the law of a standard deviation of n points."""
     ends = np.sqrt(chi2.isf([1 - 1e-15, 1e-15], n - 1) / (n - 1))
     nodes, shares = np.polynomial.legendre.leggauss(256)
     s = ends[0] + (ends[1] - ends[0]) * (nodes + 1) / 2
-    density = chi2.pdf(s**2 * (n - 1), n - 1) * 2 * s * (n - 1) * shares * (ends[1] - ends[0]) / 2
+    return s, chi2.pdf(s**2 * (n - 1), n - 1) * 2 * s * (n - 1) * shares * (ends[1] - ends[0]) / 2
+
+
+def _distance_limit(k: float, n: int, level: float) -> float:
+    """The k_L with F_nct(sqrt(n) k; n - 1, sqrt(n) k_L) = 1 - level, rounded down."""
+    s, density = _spread_law(n)
 
     def excess(limit: float) -> float:
         return float(ndtr(math.sqrt(n) * (k * s - limit)) @ density) - (1 - level)

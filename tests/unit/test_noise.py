@@ -124,10 +124,43 @@ def test_means_are_as_near_as_promised_along_directions():
     truth = 2 * norm.cdf(points / 0.3) - 1
     directions = np.vstack([np.eye(3), -np.eye(3)])
     excess = ((noisy.means(points) - truth) @ directions.T).max(axis=1)
-    errors = noisy.errors_along(points, directions, alpha)
+    errors = noisy.errors_along(points, noisy.means(points), directions, alpha)
     assert (excess > errors).mean() <= alpha
     many = noise.NoisyLatents(noisy.run, 0.3, 5000, 1, noisy.center, noisy.bound)
-    assert np.median(many.errors_along(points[:50], directions, 0.001)) < 0.8 * noise.error_of_mean(noisy.bound, 5000, 0.001)
+    own = many.errors_along(points[:50], many.means(points[:50]), directions, 0.001)
+    assert np.median(own) < 0.8 * noise.error_of_mean(noisy.bound, 5000, 0.001)
+
+
+def test_directions_may_have_been_learned_from_the_means():
+    """A rule fitted on means of noise points along that very noise: other draws show it."""
+    from dataclasses import replace
+
+    local = np.random.default_rng(8)
+    points, alpha = np.zeros((300, 60)) + local.standard_normal((300, 1)) * 1e-3, 0.1
+    noisy = noise.NoisyLatents(lambda rows: np.sign(rows[0 : len(rows)]), 1.0, 2000, 1, np.zeros(60), np.sqrt(60.0))
+    means = noisy.means(points)
+    learned = means / np.linalg.norm(means, axis=1, keepdims=True)  # the truth is 0 but for 1e-3
+    checking = replace(noisy, purpose=noise.CHECKING)
+    fooled = wrong = 0
+    for row in range(len(points)):
+        at = slice(row, row + 1)
+        excess = float(means[row] @ learned[row]) - 3e-3 * np.sqrt(60)
+        fooled += excess > noisy.errors_along(points[at], means[at], learned[at], alpha)[0]
+        wrong += excess > checking.errors_along(points[at], means[at], learned[at], alpha)[0]
+    assert wrong <= alpha * len(points) and fooled > 0.5 * len(points)
+
+
+def test_rows_that_differ_in_their_last_digits_have_the_same_noise():
+    row = np.array([[0.3, -1.7, 0.0, 1e6]])
+    other = row * (1 + 2e-16) - 0.0
+    assert noise.entropy(row[0], 0.5, 1) == noise.entropy(other[0], 0.5, 1)
+    assert noise.entropy(row[0], 0.5, 1) != noise.entropy(row[0] + 1e-3, 0.5, 1)
+
+
+def test_long_integers_are_not_rounded_to_float32():
+    rows = np.array([[1_000_000_001, 7]])
+    assert noise.NoisyRows(rows, 1.0, 0)[0:1].dtype == np.float64
+    assert noise.NoisyRows(rows.astype(np.uint8), 1.0, 0)[0:1].dtype == np.float32
 
 
 def test_linear_rules_only_pay_for_the_directions_that_matter():
