@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 DATA ?= ../shared/data
 
-.PHONY: demo test test-oldest lint docs bench bench-pixels mutants clean
+.PHONY: demo test test-oldest lint docs bench bench-pixels bench-smoothing mutants clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.demo
@@ -32,6 +32,12 @@ bench: .venv/.test
 # CIFAR-10 in pixels, by encoder, head and bound; three quarters of an hour on one core
 bench-pixels: .venv/.test .venv/.bench
 	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.lipschitz.table
+
+# votes under noise beside a peer, on CIFAR-10, and until the radius is known; two hours and a half on one core
+bench-smoothing: .venv/.test .venv/.bench
+	$(BIN)/python -m benchmarks.smoothing.one_sample
+	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.smoothing.table
+	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.smoothing.anytime
 
 mutants: .venv/.test
 	$(BIN)/python -m tests.mutants

@@ -32,6 +32,9 @@ def bayes_nearest(means, covariances, priors, points: np.ndarray, norm: float = 
     if covariances.ndim == 2:
         slopes = means @ precisions_of(covariances)
         rule = Affine.exact(slopes, np.log(priors) - np.einsum("kd,kd->k", slopes, means) / 2)
-        return AffineBoundary(rule, None, None, norm).nearest(points)
+        with np.errstate(over="ignore", invalid="ignore"):  # where scores overflow nothing is known: radius 0
+            return AffineBoundary(rule, None, None, norm).nearest(points)
     constants = 2 * np.log(priors) - np.linalg.slogdet(covariances)[1]
-    return QuadraticBoundary(Quadratic.exact(means, precisions_of(covariances), constants), norm=norm).nearest(points)
+    curved = Quadratic.exact(means, precisions_of(covariances), constants)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return QuadraticBoundary(curved, norm=norm).nearest(points)

@@ -116,11 +116,9 @@ def _optimum(means, covariance, priors, radius: float, norm: float) -> tuple[flo
     direction = np.linalg.solve(covariance, half - u)
     distance = 2 * math.sqrt(max(0.0, float(direction @ (half - u))))  # any shift of this length gives a lower bound
     tau = math.log(priors[0] / priors[1])
-    lower, constant = 0.0, float(priors.min())
-    if distance > 0:
+    lower = constant = float(priors.min())
+    if distance > 1e-6 * abs(tau):  # otherwise the formula is the constant to the last digit
         lower = priors[0] * ndtr(-distance / 2 - tau / distance) + priors[1] * ndtr(-distance / 2 + tau / distance)
-    if distance == 0 or not np.isfinite(tau / distance):
-        lower = constant
     weights = 2 * direction
     rule = LinearRule(weights, -float(weights @ (means[0] + means[1])) / 2 - tau)
     upper = _robust_risk_of(rule, means, covariance, priors, radius, norm)
