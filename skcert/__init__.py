@@ -8,6 +8,7 @@ from skcert._embedder import PretrainedEmbedder
 from skcert._explanation import Explanation
 from skcert._gmm import CertifiedGMMClassifier
 from skcert._pipeline import CertifiedPipeline, make_certified_pipeline
+from skcert._report import RobustnessReport, robustness_report
 from skcert._smoothing import RandomizedSmoothingClassifier
 from skcert.adapters import Uncertifiable, register_discriminant, register_perturbation
 from skcert.lipschitz.clever import Clever
@@ -28,6 +29,7 @@ __all__ = [
     "LipschitzStep",
     "PretrainedEmbedder",
     "RandomizedSmoothingClassifier",
+    "RobustnessReport",
     "Uncertifiable",
     "certify",
     "datasets",
@@ -37,6 +39,7 @@ __all__ = [
     "register_discriminant",
     "register_lipschitz",
     "register_perturbation",
+    "robustness_report",
     "testing",
 ]
 __version__ = "0.1.0"

@@ -133,16 +133,17 @@ class RobustnessReport:
         from skcert.plotting import COLORS, _axes, _norm_name
 
         ax = _axes(ax)
-        lower, upper = (self.lines[name].values for name in ("certified, lower limit", "certified, upper limit"))
-        ax.fill_between(self.radii, lower, upper, color=COLORS[0], alpha=0.15, linewidth=0)
+        fine, right = np.linspace(0, self.radii[-1], 201), self.certificate.prediction == self.y
+        band = theory.certified_accuracy_band(self.certificate.radius, right, radii=fine, confidence=self.confidence)
+        ax.fill_between(fine, *band, color=COLORS[0], alpha=0.15, linewidth=0)
+        ax.plot(fine, self.certificate.certified_accuracy(self.y, fine), color=COLORS[0], label="certified")
         styles = {"upper bound": "--", "model-based": ":", "estimated": "-."}
-        drawn = [each for each in self.lines.items() if "limit" not in each[0]]
-        for color, (name, line) in zip(COLORS, drawn, strict=False):
+        others = [each for each in self.lines.items() if not each[0].startswith("certified")]
+        for color, (name, line) in zip(COLORS[1:], others, strict=False):
             label = name if line.grade not in styles else f"{name} ({line.grade})"
-            ax.plot(self.radii, line.values, styles.get(line.grade, "-"), color=color, label=label)
-        ax.set(
-            xlabel=f"radius, {_norm_name(self.certificate.norm)} in {self.certificate.space!r}", ylabel="accuracy", ylim=(0, 1)
-        )
+            ax.plot(self.radii, line.values, styles.get(line.grade, "-"), marker=".", color=color, label=label)
+        where = f"radius, {_norm_name(self.certificate.norm)} in {self.certificate.space!r}"
+        ax.set(xlabel=where, ylabel="accuracy", ylim=(0, 1.02))
         ax.legend(fontsize="small")
         return ax
 
@@ -418,7 +419,8 @@ def _add_mixture(lines, facts, left_out, mixture: _Mixture, model, latents, y, g
     ]
     lines["ceiling, mixture"] = Line(1 - np.array(bounds), "model-based")
 
-    scores = np.sort(model.score_samples(model.sample(DRAWS)[0]))
+    own = _gaussians.draw(model.means_, _full(model), model.priors_, DRAWS, np.random.default_rng(1))[0]
+    scores = np.sort(model.score_samples(own))
     typical = np.searchsorted(scores, model.score_samples(latents), side="right") / len(scores)
     facts["typicality"] = f"{(typical < 0.01).mean():.1%} of the points are less likely than 99 % of the mixture's own draws"
     return typical

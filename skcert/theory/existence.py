@@ -396,7 +396,7 @@ def largest_robust_radius(
         if wrong > 0 and radii[wrong - 1] > 0:
             known.append(float(radii[wrong - 1]))
     possible = float(np.nanmax(known)) if not np.isnan(known).all() else math.nan
-    return RobustRadii(possible, max(impossible, 0.0))
+    return RobustRadii(possible, float(impossible))
 
 
 def _linear_reached(means, covariances, priors, radius: float, norm: float) -> float:

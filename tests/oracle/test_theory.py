@@ -427,3 +427,17 @@ REFUSED = [
 def test_bad_input_is_refused_with_a_remedy(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_bound_for_several_covariances_where_they_happen_to_be_equal():
+    """Never above the exact optimum, and all of it where the classes can be moved onto each other."""
+    rng = np.random.default_rng(13)
+    for p in NORMS:
+        for _ in range(10):
+            means, covariance, prior = rng.standard_normal((2, 3)) * 2, random_covariance(rng, 3), rng.uniform(0.2, 0.8)
+            both, priors = np.array([covariance, covariance]), np.array([prior, 1 - prior])
+            radius = rng.uniform(0, 1.5)
+            lower = existence._lower(means, both, priors, radius, p)
+            assert lower <= theory.optimal_binary_robust_risk(means, covariance, priors, radius=radius, norm=p).risk + 1e-12
+        half = np.linalg.norm(means[1] - means[0], ord=p) / 2
+        assert existence._lower(means, both, np.array([0.5, 0.5]), half * 1.001, p) == pytest.approx(0.5, abs=1e-4)
