@@ -1,4 +1,4 @@
-"""Pictures of certificates: accuracy against radius, and the regions of a classifier of two features."""
+"""Pictures: certified accuracy against the radius, the regions of a classifier of two features, how Gaussian latents are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from scipy.stats import beta
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length
 
@@ -15,9 +16,10 @@ from skcert._certificate import Certificate
 from skcert._certify import certify
 from skcert._explanation import SHOWN, Explanation
 from skcert._printing import round_up
+from skcert.diagnostics.normality import distance_quantiles, mahalanobis_distances
 from skcert.metrics import certified_accuracy_curve, check_labels
 
-__all__ = ["CertifiedAccuracyDisplay", "CertifiedRegionDisplay", "ExplanationDisplay"]
+__all__ = ["CertifiedAccuracyDisplay", "CertifiedRegionDisplay", "ExplanationDisplay", "GaussianityDisplay"]
 
 #: radii beyond are as good as infinite: they end where numbers do, not at a boundary
 FAR = 1e100
@@ -627,4 +629,145 @@ class ExplanationDisplay:
         ax.set_xlabel("Change" + (" in units of the feature scale" if (e.scale[e.scale > 0] != 1).any() else ""))
         ax.set_title(f"Row {e.row}: {e.prediction} becomes {e.runner_up} at {_norm_name(e.norm)} {round_up(e.attack_radius)}")
         self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+# -- how Gaussian the latents are --------------------------------------------------------------------------------------
+
+
+class GaussianityDisplay:
+    """Mahalanobis distances of the points of each class against those that a Gaussian law would give: a Q-Q plot.
+
+    Points of a Gaussian class lie on the diagonal, within the band. Above it on the right: heavier tails, or outliers. Build it
+    with :meth:`from_data` or :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    distances : list of ndarrays of shape (n_k,)
+        Of each class, ascending: from its own mean, in its own covariance (divisor n - 1).
+    d : int
+        Dimensions.
+    classes : array-like of shape (n_classes,), default=None
+        For the legend.
+
+    Attributes
+    ----------
+    expected : list of ndarrays of shape (n_k,)
+        Medians of the ordered distances under a Gaussian law whose mean and covariance are estimated from the same points:
+        ``n D^2 / (n - 1)^2`` has the law Beta(d/2, (n - d - 1)/2), not chi-square (theory 4.6).
+    lower, upper : lists of ndarrays of shape (n_k,)
+        The pointwise 95 % band of each ordered distance, as if the points were independent; they hold each other within it a
+        little more tightly.
+    lines_ : list of matplotlib Line2D
+        One per class.
+    bands_ : list of matplotlib PolyCollection
+    diagonal_ : matplotlib Line2D
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    See Also
+    --------
+    skcert.diagnostics.mardia_test : The same question, answered by p-values.
+
+    Examples
+    --------
+    >>> from skcert.datasets import make_circle_mixture
+    >>> from skcert.plotting import GaussianityDisplay
+    >>> mixture = make_circle_mixture(300, n_classes=3, random_state=0)
+    >>> display = GaussianityDisplay.from_data(mixture.X, mixture.y)
+    >>> [line.get_label() for line in display.lines_]
+    ['0', '1', '2']
+    """
+
+    def __init__(self, *, distances, d, classes=None):
+        self.distances = distances
+        self.d = d
+        self.classes = classes
+        self.lower, self.expected, self.upper = [], [], []
+        for each in distances:
+            n = len(each)
+            ranks = np.arange(1, n + 1)
+            low, middle, high = (distance_quantiles(beta.ppf(q, ranks, n + 1 - ranks), n, d) for q in (0.025, 0.5, 0.975))
+            self.lower.append(low)
+            self.expected.append(middle)
+            self.upper.append(high)
+
+    @classmethod
+    def from_data(cls, X, y=None, *, ax=None) -> GaussianityDisplay:
+        """Draw the distances of latents.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, d)
+        y : array-like of shape (n_samples,), default=None
+            Labels: one line per class. None: one line.
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+
+        Returns
+        -------
+        display : GaussianityDisplay
+
+        Raises
+        ------
+        ValueError
+            As :func:`skcert.diagnostics.mardia_test`: too few points, constant or collinear columns.
+        """
+        classes, distances = mahalanobis_distances(X, y)
+        return cls(distances=distances, d=np.shape(X)[1], classes=classes).plot(ax)
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y=None, *, ax=None) -> GaussianityDisplay:
+        """Draw the distances of what the final classifier of a fitted pipeline sees.
+
+        Parameters
+        ----------
+        estimator : fitted Pipeline, or classifier
+            Its steps before the last transform X.
+        X : array-like
+            As the estimator's ``predict`` takes it.
+        y : array-like of shape (n_samples,), default=None
+            Labels: one line per class. None: one line.
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+
+        Returns
+        -------
+        display : GaussianityDisplay
+        """
+        deep = isinstance(estimator, Pipeline) and len(estimator.steps) > 1
+        return cls.from_data(estimator[:-1].transform(X) if deep else X, y, ax=ax)
+
+    def plot(self, ax=None) -> GaussianityDisplay:
+        """Draw lines, bands and the diagonal.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+
+        Returns
+        -------
+        display : GaussianityDisplay
+            With ``ax_``, ``figure_``, ``lines_``, ``bands_`` and ``diagonal_``.
+        """
+        self.ax_ = _axes(ax)
+        self.figure_ = self.ax_.figure
+        names = [None] if self.classes is None else [str(label) for label in self.classes]
+        self.lines_, self.bands_ = [], []
+        for k, (found, expected) in enumerate(zip(self.distances, self.expected, strict=True)):
+            color = COLORS[k % len(COLORS)]
+            band = self.ax_.fill_between(expected, self.lower[k], self.upper[k], color=color, alpha=0.12, linewidth=0)
+            style = {"color": color, "marker": MARKERS[k % len(MARKERS)], "markersize": 3, "linewidth": 1}
+            self.bands_.append(band)
+            self.lines_ += self.ax_.plot(expected, found, label=names[k], **style)
+        ends = [min(each[0] for each in self.expected), max(each[-1] for each in self.expected)]
+        (self.diagonal_,) = self.ax_.plot(ends, ends, color="0.3", linewidth=1, linestyle="--", zorder=1)
+        self.ax_.set(
+            xlabel=f"Mahalanobis distance expected of a Gaussian, d={self.d}",
+            ylabel="Mahalanobis distance found",
+        )
+        self.ax_.spines[["top", "right"]].set_visible(False)
+        if self.classes is not None:
+            self.ax_.legend(title="class", frameon=False)
         return self

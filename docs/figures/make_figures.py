@@ -297,7 +297,40 @@ def smoothing() -> None:
     save(display.figure_, "smoothing.png")
 
 
+def gaussianity() -> None:
+    """Three digits behind PCA beside points of the mixture fitted to them; prints the guide's numbers."""
+    from skcert.diagnostics import kl_divergence, mardia_test
+    from skcert.plotting import GaussianityDisplay
+    from skcert.theory import transfer_certified_accuracy
+
+    X, y = load_digits(return_X_y=True)
+    X, X_test, y, y_test = train_test_split(X, y, test_size=0.5, stratify=y, random_state=0)
+    pipe = make_pipeline(PCA(16, random_state=0), CertifiedGMMClassifier(random_state=0)).fit(X, y)
+    latents, model = pipe[:-1].transform(X_test), pipe[-1]
+    drawn, drawn_y = model.sample(len(y_test))
+    print(mardia_test(latents, y_test), mardia_test(drawn, drawn_y), sep="\n")
+    for space in ("latents", "discriminant"):
+        print(kl_divergence(latents, model, y=y_test, space=space))
+    print(kl_divergence(drawn, model, y=drawn_y, space="discriminant"))
+
+    keep, kept = np.isin(y, [4, 7, 9]), np.isin(y_test, [4, 7, 9])
+    three = CertifiedGMMClassifier(random_state=0).fit(pipe[:-1].transform(X[keep]), y[keep])
+    found = kl_divergence(latents[kept], three, y=y_test[kept], space="discriminant")
+    points, labels = three.sample(100_000)
+    shares = [float(certify(three, points).certified_accuracy(labels, [r])[0]) for r in (0, 5)]
+    print(found, shares, [transfer_certified_accuracy(share, found.high) for share in shares])
+    print(certify(three, latents[kept]).certified_accuracy(y_test[kept], [0, 5]))
+
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 4.0), sharex=True, sharey=True, layout="constrained")
+    shown = np.isin(drawn_y, [4, 7, 9])
+    GaussianityDisplay.from_data(latents[kept], y_test[kept], ax=axes[0]).ax_.set_title("Digits behind PCA(16)")
+    GaussianityDisplay.from_data(drawn[shown], drawn_y[shown], ax=axes[1]).ax_.set(title="Drawn from the mixture", ylabel="")
+    axes[1].get_legend().remove()
+    save(figure, "gaussianity.png")
+
+
 if __name__ == "__main__":
+    gaussianity()
     regions()
     accuracy()
     components()

@@ -543,6 +543,7 @@ def test_metadata_is_routed_to_the_estimator():
         model = smoothed(SVC().set_fit_request(sample_weight=True), n_certify=100)
         weights = np.where(Y == 2, 0.0, 1.0) + 1e-9
         assert set(model.fit(X, Y, sample_weight=weights).predict(X[:100])) == {0, 1}
+        model.set_score_request(sample_weight=True)
         GridSearchCV(model, {"sigma": [0.2, 0.3]}, cv=2).fit(X, Y, sample_weight=weights)
 
 
