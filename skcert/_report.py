@@ -47,10 +47,11 @@ RADII = 6
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: a share of points for each radius, and what kind of number it is."""
+    """One line of the table: a share of points for each radius, what kind of number it is, and whether it bounds from above."""
 
     values: np.ndarray
     grade: str
+    above: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ class RobustnessReport:
         return f"{self.name}: {len(self.y)} points, perturbations in l{c.norm:g} of {c.space!r}"
 
     def _cells(self) -> list[list[str]]:
-        head = ["radius", *(round_down(r, 3) for r in self.radii), ""]
-        return [head, *([name, *(_share(v) for v in line.values), line.grade] for name, line in self.lines.items())]
+        head = ["radius", *map(_radius, self.radii), ""]
+        return [head, *([name, *(_share(v, line.above) for v in line.values), line.grade] for name, line in self.lines.items())]
 
     def __repr__(self) -> str:
         parts = [self._title(), *(f"  {name}: {text}" for name, text in self.facts.items()), "", *_aligned(self._cells())]
@@ -194,8 +195,14 @@ img {{ max-width: 100%; }}
 # -- words and numbers ---------------------------------------------------------------------------------------------------
 
 
-def _share(value: float) -> str:
-    return "" if np.isnan(value) else f"{np.floor(value * 1000 + 1e-9) / 1000:.3f}"
+def _share(value: float, above: bool = False) -> str:
+    """Three digits, rounded to the safe side."""
+    return f"{(np.ceil(value * 1000 - 1e-9) if above else np.floor(value * 1000 + 1e-9)) / 1000:.3f}"
+
+
+def _radius(value: float) -> str:
+    """The radius itself, not one near it."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
 
 
 def _columns(table: dict[str, list]) -> list[list[str]]:
@@ -272,6 +279,8 @@ def robustness_report(
     0.0         0.951         0.951
     0.2         0.916         0.916
     """
+    if not 0.5 <= theory._checks.chance("confidence", confidence):
+        raise ValueError(f"confidence must be in [0.5, 1), got {confidence!r}.")
     certifier = Certifier(estimator)
     certificate = certifier.certify(X, norm=norm, space=space)
     y = certificate.check_labels(y)
@@ -286,22 +295,26 @@ def robustness_report(
     low, high = theory.certified_accuracy_band(certificate.radius, right, radii=grid, confidence=confidence)
     lines["certified"] = Line(certified, kind)
     lines["certified, lower limit"] = Line(low, f"{confidence:.0%}, all radii")
-    lines["certified, upper limit"] = Line(high, f"{confidence:.0%}, all radii")
+    lines["certified, upper limit"] = Line(high, f"{confidence:.0%}, all radii", above=True)
     if np.isfinite(certificate.attack_radius).any():
         reach = np.where(right, certificate.attack_radius, -1.0)
         lines["under attack"] = Line(
-            (reach[:, None] > grid).mean(axis=0) * (grid > 0) + right.mean() * (grid == 0), "upper bound"
+            (reach[:, None] > grid).mean(axis=0) * (grid > 0) + right.mean() * (grid == 0), "upper bound", above=True
         )
     else:
         left_out["under attack"] = "no attack is known through these steps: use the space after them."
     clean = theory.certified_accuracy_interval(certificate.radius, right, radii=[0.0], confidence=confidence)
-    facts["clean accuracy"] = f"{_share(right.mean())} ({_share(clean[0][0])} to {_share(clean[1][0])} at {confidence:.0%})"
+    facts["clean accuracy"] = (
+        f"{_share(right.mean())} ({_share(clean[0][0])} to {_share(clean[1][0], above=True)} at {confidence:.0%})"
+    )
     facts["guarantee"] = f"{certificate.guarantee}, radii are {certificate._meaning()}"
 
     mixture = _of_mixture(certifier, start, points, norm, left_out)
     typical = None
     if mixture is not None:
-        typical = _add_mixture(lines, facts, left_out, mixture, certifier._model, latents, y, grid, norm, confidence)
+        low = _add_mixture(lines, mixture, grid, norm, confidence)
+        typical = _add_data(lines, facts, left_out, certifier._model, latents, y, low, confidence)
+        _add_ceiling(lines, mixture, grid, norm)
     _add_conflicts(lines, left_out, points, y, grid, norm)
     _add_gaussianity(facts, left_out, latents, y)
     _add_others(lines, left_out, certifier, certificate, X, latents, y, grid)
@@ -325,12 +338,12 @@ def _default_radii(certificate: Certificate) -> np.ndarray:
     if not len(finite):
         return np.zeros(1)
     step = float(np.quantile(finite, 0.9)) / (RADII - 1)
-    step = float(f"{step:.1e}")
-    return np.arange(RADII) * step
+    return np.array([float(f"{k * float(f'{step:.1e}'):.3g}") for k in range(RADII)])
 
 
 def _points(certifier: Certifier, X, start: int) -> tuple[Any, np.ndarray]:
     """The points in the space of the perturbation, and the latents that the classifier sees."""
+    X = X if hasattr(X, "columns") else np.asarray(X)
     for _, step in certifier._steps[:start]:
         X = transformed(step, X)
     points = X
@@ -352,16 +365,13 @@ def _of_mixture(certifier: Certifier, start: int, points, norm: float, left_out:
         left_out[what] = 'they need decision="bayes", one component per class, and no empty class.'
         return None
     covariances = _full(model)
-    shared = covariances.ndim == 2
-    own = covariances - getattr(model, "robust_shrinkage_", 0.0) * np.eye(covariances.shape[-1])
+    own = _own(model)
     turn = _turn(certifier, start, points, norm, model.means_.shape[1])
     if turn is None:
         left_out[what] = (
             "the steps between are not linear, or map the ball to none of this norm: use norm=2 or space='latents'."
         )
         return None
-    if own is not covariances and np.linalg.eigvalsh(own if shared else own[0])[0] <= 0:
-        own = covariances
     return _Mixture(model.means_ @ turn.T, turn @ own @ turn.T, turn @ covariances @ turn.T, model.priors_)
 
 
@@ -371,6 +381,12 @@ def _full(model: CertifiedGMMClassifier) -> np.ndarray:
     if model.covariance_type == "spherical":
         return covariances[:, None, None] * np.eye(d)
     return covariances[:, :, None] * np.eye(d) if model.covariance_type == "diag" else covariances
+
+
+def _own(model: CertifiedGMMClassifier) -> np.ndarray:
+    """The same of the data: without what a target radius adds for the rule."""
+    covariances = _full(model)
+    return covariances - getattr(model, "robust_shrinkage_", 0.0) * np.eye(covariances.shape[-1])
 
 
 def _turn(certifier: Certifier, start: int, points, norm: float, d: int) -> np.ndarray | None:
@@ -397,33 +413,54 @@ def _turn(certifier: Certifier, start: int, points, norm: float, d: int) -> np.n
     return (left / sizes) @ left.T if norm == 2 else None
 
 
-def _add_mixture(lines, facts, left_out, mixture: _Mixture, model, latents, y, grid, norm, confidence) -> np.ndarray:
-    """What the mixture says about itself, about the data, and about every classifier; how typical the points are."""
+def _add_mixture(lines, mixture: _Mixture, grid, norm, confidence) -> np.ndarray:
+    """What the mixture says about itself, which is returned."""
     draws, labels = _gaussians.draw(mixture.means, mixture.covariances, mixture.priors, DRAWS, np.random.default_rng(0))
     nearest = _gaussians.bayes_nearest(mixture.means, mixture.rule, mixture.priors, draws, norm)
     low, _ = theory.certified_accuracy_band(
         nearest.radius, nearest.winner == labels, radii=grid, confidence=confidence, alternative="lower"
     )
     lines["mixture, certified"] = Line(low, "model-based")
-    try:
-        where = "discriminant" if model.covariance_type == "tied" and len(model.classes_) <= latents.shape[1] else "latents"
-        divergence = kl_divergence(latents, model, y=y, space=where, confidence=confidence)
-        lines["transferred"] = Line(theory.transfer_certified_accuracy(low, divergence.high), "estimated")
-        facts["divergence from the mixture"] = (
-            f"{divergence.kl:.3g} nats ({divergence.low:.3g} to {divergence.high:.3g}), in the {where} space, estimated"
-        )
-    except ValueError as reason:
-        left_out["transferred"] = str(reason)
+    return low
+
+
+def _add_ceiling(lines, mixture: _Mixture, grid, norm) -> None:
+    """What the mixture says about every classifier."""
     bounds = [
         theory.existence._lower(mixture.means, mixture.covariances, mixture.priors, float(radius), norm) for radius in grid
     ]
-    lines["ceiling, mixture"] = Line(1 - np.array(bounds), "model-based")
+    lines["ceiling, mixture"] = Line(1 - np.array(bounds), "model-based", above=True)
 
-    own = _gaussians.draw(model.means_, _full(model), model.priors_, DRAWS, np.random.default_rng(1))[0]
-    scores = np.sort(model.score_samples(own))
-    typical = np.searchsorted(scores, model.score_samples(latents), side="right") / len(scores)
+
+def _add_data(lines, facts, left_out, model, latents, y, low: np.ndarray, confidence) -> np.ndarray:
+    """How far the latents are from the mixture, what that leaves of its accuracy, and how typical each point is."""
+    priors, classes, own = model.priors_, model.classes_, _own(model)
+    mixture = CertifiedGMMClassifier.from_parameters(model.means_, own, priors, classes, covariance_type=_kind(own))
+    try:
+        if own.ndim == 2 and len(classes) <= own.shape[-1]:  # all that a linear rule sees: its discriminant coordinates
+            where = f"the {len(classes) - 1} coordinates of the rule"
+            apart = model.means_[1:] - model.means_[0]
+            seen = np.linalg.qr(np.linalg.solve(_full(model), apart.T))[0]
+            inner = CertifiedGMMClassifier.from_parameters(model.means_ @ seen, seen.T @ own @ seen, priors, classes)
+            divergence = kl_divergence(latents @ seen, inner, y=y, confidence=confidence)
+        else:
+            where = f"all {latents.shape[1]} latents"
+            divergence = kl_divergence(latents, mixture, y=y, confidence=confidence)
+        lines["transferred"] = Line(theory.transfer_certified_accuracy(low, divergence.high), "estimated")
+        facts["divergence from the mixture"] = (
+            f"{divergence.kl:.3g} nats ({divergence.low:.3g} to {divergence.high:.3g}) in {where}, estimated"
+        )
+    except ValueError as reason:
+        left_out["transferred"] = str(reason)
+    drawn, _ = _gaussians.draw(model.means_, own, priors, DRAWS, np.random.default_rng(1))
+    scores = np.sort(mixture.score_samples(drawn))
+    typical = np.searchsorted(scores, mixture.score_samples(latents), side="right") / len(scores)
     facts["typicality"] = f"{(typical < 0.01).mean():.1%} of the points are less likely than 99 % of the mixture's own draws"
     return typical
+
+
+def _kind(covariances: np.ndarray) -> str:
+    return "tied" if covariances.ndim == 2 else "full"
 
 
 # -- what needs no mixture -----------------------------------------------------------------------------------------------
@@ -435,11 +472,16 @@ def _add_conflicts(lines, left_out, points, y, grid, norm) -> None:
     if not seen.numeric.all() or np.isnan(seen.values).any():
         left_out["ceiling, these points"] = "the points hold text or gaps, between which there is no distance."
         return
-    some = np.random.default_rng(0).permutation(len(y))[:CONFLICTS]
+    n_classes = len(np.unique(y))
+    some = np.random.default_rng(0).permutation(len(y))[: CONFLICTS if n_classes == 2 else CONFLICTS // 2]
     values = seen.values[some].astype(float)
-    bounds = [theory.empirical_risk_bound(values, y[some], radius=float(radius), norm=norm) for radius in grid]
+    most = min(0.5, 1 - np.unique(y[some], return_counts=True)[1].max() / len(some))
+    bounds = [0.0]
+    for radius in grid:  # it rises up to the share of all classes but one, or the half
+        known = bounds[-1] >= most - 1e-12
+        bounds.append(bounds[-1] if known else theory.empirical_risk_bound(values, y[some], radius=float(radius), norm=norm))
     name = "ceiling, these points" if len(some) == len(y) else f"ceiling, {len(some)} of these points"
-    lines[name] = Line(1 - np.array(bounds), "upper bound")
+    lines[name] = Line(1 - np.array(bounds[1:]), "upper bound", above=True)
 
 
 def _add_gaussianity(facts, left_out, latents, y) -> None:
@@ -456,7 +498,8 @@ def _add_others(lines, left_out, certifier: Certifier, certificate: Certificate,
     """Simple models on the same latents: fitted on one half, certified on the other, in turn."""
     labels, counts = np.unique(y, return_counts=True)
     if counts.min() < 6 or len(labels) < 2:
-        left_out["NearestCentroid, LogisticRegression"] = "a class has fewer than 6 points, too few to fit on halves."
+        few = "a class has fewer than 6 points" if len(labels) > 1 else "all points are of one class"
+        left_out["NearestCentroid, LogisticRegression"] = f"{few}, too few to fit on halves."
         return
     some = np.sort(np.random.default_rng(0).permutation(len(y))[:BESIDE])
     halves = list(StratifiedKFold(2, shuffle=True, random_state=0).split(some, y[some]))

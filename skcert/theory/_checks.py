@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 
-from skcert.perturbations import check_norm
-
-__all__ = [
-    "chance",
-    "check_norm",
-    "mixture",
-    "nonnegative",
-    "numbers",
-    "one_covariance",
-    "probabilities",
-    "radii_of",
-    "weights",
-]
+from skcert.perturbations import check_norm as check_norm
 
 
 def numbers(name: str, value, ndim: int) -> np.ndarray:
@@ -80,6 +68,30 @@ def mixture(means, covariances) -> tuple[np.ndarray, np.ndarray]:
             f"covariances must have shape ({d}, {d}), shared, or ({K}, {d}, {d}), one for each class of means; got {shape}."
         )
     return means, np.stack([one_covariance(each, f"covariances[{k}]") for k, each in enumerate(covariances)])
+
+
+def shares(name: str, values, n_classes: int) -> np.ndarray:
+    """Class probabilities of sum 1, some of which may be 0."""
+    array = numbers(name, values, 1)
+    if len(array) != n_classes or (array < 0).any() or abs(array.sum() - 1) > 1e-8:
+        raise ValueError(
+            f"{name} must be {n_classes} probabilities that sum to 1, got {array.tolist()} of sum {array.sum():g}."
+        )
+    return array / array.sum()
+
+
+def count(name: str, value, least: int = 1) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}.")
+    return int(value)
+
+
+def slack(covariance: np.ndarray) -> float:
+    """Relative error of what is solved with a covariance, or the worst of a stack: by its condition, features in own units."""
+    d = covariance.shape[-1]
+    scale = np.sqrt(np.einsum("...dd->...d", covariance))
+    values = np.linalg.eigvalsh(covariance / (scale[..., :, None] * scale[..., None, :]))
+    return float(16 * d * np.finfo(float).eps * (values[..., -1] / np.maximum(values[..., 0], 1e-300)).max())
 
 
 def chance(name: str, value) -> float:

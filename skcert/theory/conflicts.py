@@ -64,9 +64,10 @@ def empirical_risk_bound(X, y, *, radius: float, norm: float = 2, confidence: fl
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         return 0.0
+    unit = 2.0 ** -np.round(np.log2(max(np.abs(X).max(), 1e-300)))  # squares neither overflow nor vanish
     order = np.argsort(codes, kind="stable")
-    X, starts = X[order], np.searchsorted(codes[order], np.arange(len(classes) + 1))
-    reach = 2 * radius
+    X, starts = X[order] * unit, np.searchsorted(codes[order], np.arange(len(classes) + 1))
+    reach = np.float64(2 * radius) * unit
     if len(classes) == 2:
         graph = _close(X[: starts[1]], X[starts[1] :], reach, norm)
         cover = float(_matching(graph))
@@ -100,17 +101,23 @@ def _close(A: np.ndarray, B: np.ndarray, reach: float, norm: float) -> csr_array
     center = A.mean(axis=0)
     a, b = A - center, B - center
     sizes = np.einsum("nd,nd->n", b, b)
+    with np.errstate(over="ignore"):
+        limit = reach**2
     for rows in batches(len(A), 8 * 3 * (len(B) + 1)):
         if norm == 2:
             own = np.einsum("nd,nd->n", a[rows], a[rows])[:, None]
             squares = own + sizes - 2 * (a[rows] @ b.T)
-            doubt = 2 * gamma(d + 8) * (np.sqrt(own) + np.sqrt(sizes)) ** 2
-            close = squares <= reach**2 * (1 - 1e-12) - doubt
-            unclear = ~close & (squares <= reach**2 * (1 + 1e-12) + doubt)
+            doubt = 2 * gamma(d + 8) * (np.sqrt(own) + np.sqrt(sizes)) ** 2 + 1e-290
+            close = squares <= limit * (1 - 1e-12) - doubt
+            unclear = ~close & (squares <= limit * (1 + 1e-12) + doubt)
             i, j = np.nonzero(unclear)
             for part in np.array_split(np.arange(len(i)), 1 + len(i) * d // 2**24):
                 apart = A[rows][i[part]] - B[j[part]]
-                close[i[part], j[part]] = np.einsum("nd,nd->n", apart, apart) * slack <= reach**2
+                if slack == 1:
+                    close[i[part], j[part]] = np.einsum("nd,nd->n", apart, apart) <= limit
+                else:
+                    size = np.maximum(np.abs(apart).max(axis=1), 1e-300)
+                    close[i[part], j[part]] = np.linalg.norm(apart / size[:, None], axis=1) * size * slack <= reach
         else:
             close = np.zeros((rows.stop - rows.start, len(B)), dtype=bool)
             for place, point in enumerate(A[rows]):
@@ -124,5 +131,5 @@ def _close(A: np.ndarray, B: np.ndarray, reach: float, norm: float) -> csr_array
 
 def _without_rounding(A: np.ndarray, B: np.ndarray, reach: float) -> bool:
     """Whether all numbers are small multiples of one power of two, so that distances are compared exactly: ties count."""
-    numbers = np.concatenate([A.ravel(), B.ravel(), [reach]]) * 2**10
-    return bool((numbers == np.round(numbers)).all() and 4 * A.shape[1] * np.abs(numbers).max() ** 2 < 2**53)
+    numbers = np.concatenate([A.ravel(), B.ravel(), [reach]]) * 2.0 ** int((50 - math.log2(A.shape[1])) / 2)
+    return bool((numbers == np.round(numbers)).all() and np.abs(numbers).max() * math.sqrt(A.shape[1]) < 2.0**25)

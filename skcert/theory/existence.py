@@ -111,10 +111,11 @@ def optimal_binary_robust_risk(means, covariance, priors, *, radius: float, norm
 
 def _optimum(means, covariance, priors, radius: float, norm: float) -> tuple[float, float, LinearRule]:
     """A lower bound of the optimum, the risk of the rule from above, and the rule."""
-    half = (means[1] - means[0]) / 2
+    half, units, lost = (means[1] - means[0]) / 2, np.sqrt(np.diag(covariance)), _checks.slack(covariance)
     u = nearest_shift(half, covariance, radius, norm)
-    direction = np.linalg.solve(covariance, half - u)
-    distance = 2 * math.sqrt(max(0.0, float(direction @ (half - u))))  # any shift of this length gives a lower bound
+    direction = np.linalg.solve(covariance / np.outer(units, units), (half - u) / units) / units
+    # any shift of this length gives a lower bound
+    distance = 2 * math.sqrt(max(0.0, float(direction @ (half - u)))) * (1 + lost)
     tau = math.log(priors[0] / priors[1])
     lower = constant = float(priors.min())
     if distance > 1e-6 * abs(tau):  # otherwise the formula is the constant to the last digit
@@ -134,7 +135,9 @@ def _robust_risk_of(rule: LinearRule, means, covariance, priors, radius: float, 
     reach = radius * float(dual_norms(rule.weights[None], norm)[0])
     spread = math.sqrt(float(rule.weights @ covariance @ rule.weights))
     scores = means @ rule.weights + rule.intercept
-    return float(priors[0] * ndtr((scores[0] + reach) / spread) + priors[1] * ndtr((reach - scores[1]) / spread)) * (1 + SLIP)
+    doubt = 4 * len(rule.weights) * np.finfo(float).eps * (np.abs(means) @ np.abs(rule.weights) + abs(rule.intercept))
+    z = (np.array([scores[0], -scores[1]]) + reach + doubt) / spread
+    return float(priors @ ndtr(z + np.abs(z) * _checks.slack(covariance))) * (1 + SLIP)
 
 
 def nearest_shift(target: np.ndarray, covariance: np.ndarray, radius: float, norm: float) -> np.ndarray:
@@ -146,7 +149,7 @@ def nearest_shift(target: np.ndarray, covariance: np.ndarray, radius: float, nor
     size = float(np.linalg.norm(target, ord=norm))
     if size <= radius:
         return target.copy()
-    if radius == 0:
+    if radius <= 1e-18 * size:
         return np.zeros_like(target)
     if norm == 2:
         values, vectors = np.linalg.eigh(covariance)
@@ -249,12 +252,14 @@ def robust_risk_bounds(
         _checks.nonnegative("radius", radius),
         _checks.check_norm(norm),
     )
+    n_samples, confidence = _checks.count("n_samples", n_samples), _checks.chance("confidence", confidence)
+    means = means - means.mean(axis=0)  # where digits are not lost
     lower = _lower(means, covariances, priors, radius, norm)
     if covariances.ndim == 2:
         return RiskBounds(lower, _linear_upper(means, covariances, covariances, priors, radius, norm))
     radii = _own_radii(means, covariances, priors, norm, n_samples, random_state)
     kept = int((radii > radius).sum())
-    upper = 1 - float(clopper_pearson(kept, n_samples, 1 - _checks.chance("confidence", confidence)))
+    upper = 1 - float(clopper_pearson(kept, n_samples, 1 - confidence))
     return RiskBounds(lower, max(lower, upper))
 
 
@@ -285,7 +290,9 @@ def _pair_lower(means, covariances, priors, radius: float, norm: float) -> float
     apart = means[1] - means[0]
     apart = apart - nearest_shift(apart, middle, 2 * radius, norm)
     logs = [np.linalg.slogdet(each)[1] for each in (covariances[0], covariances[1], middle)]
-    log_overlap = -float(apart @ np.linalg.solve(middle, apart)) / 8 + (logs[0] + logs[1]) / 4 - logs[2] / 2
+    lost = max(_checks.slack(covariances), _checks.slack(middle))
+    length = float(apart @ np.linalg.solve(middle, apart)) / 8
+    log_overlap = -length * (1 + lost) + (logs[0] + logs[1]) / 4 - logs[2] / 2 - len(middle) * lost
     product = 4 * float(priors[0] * priors[1]) / total**2 * math.exp(2 * min(log_overlap, 0.0)) * (1 - 1e-10)
     return total * product / (2 * (1 + math.sqrt(1 - product)))
 
@@ -294,7 +301,7 @@ def _linear_upper(means, covariances, metric, priors, radius: float, norm: float
     """The union bound for the linear rule of a metric: scores ``z'M m_k - m_k'M m_k / 2 + ln pi_k``, M its inverse."""
     slopes = np.linalg.solve(metric, means.T).T
     intercepts = np.log(priors) - np.einsum("kd,kd->k", slopes, means) / 2
-    risk = 0.0
+    risk, lost = 0.0, _checks.slack(covariances)
     for i, prior in enumerate(priors):
         rivals = np.arange(len(priors)) != i
         w, b = slopes[i] - slopes[rivals], intercepts[i] - intercepts[rivals]
@@ -303,6 +310,7 @@ def _linear_upper(means, covariances, metric, priors, radius: float, norm: float
         margin = w @ means[i] + b - radius * dual_norms(w, norm)
         with np.errstate(divide="ignore", invalid="ignore"):
             z = np.where(spread > 0, margin / spread, np.where(margin > 0, np.inf, -np.inf))
+            z = np.where(np.isfinite(z), z - np.abs(z) * lost, z)
         risk += prior * min(1.0, float(np.exp(log_ndtr(-z)).sum()) * (1 + SLIP))
     return min(1.0, risk)
 
@@ -378,7 +386,8 @@ def largest_robust_radius(
     """
     means, covariances = _checks.mixture(means, covariances)
     priors, risk, norm = _checks.weights(priors, len(means)), _checks.chance("risk", risk), _checks.check_norm(norm)
-    confidence = _checks.chance("confidence", confidence)
+    n_samples, confidence = _checks.count("n_samples", n_samples), _checks.chance("confidence", confidence)
+    means = means - means.mean(axis=0)
     if risk >= 1 - priors.max():
         return RobustRadii(math.inf, math.inf)
     apart = np.linalg.norm(means[:, None] - means, ord=None if norm == 2 else norm, axis=2).max() + 1e-300
@@ -396,7 +405,7 @@ def largest_robust_radius(
         if wrong > 0 and radii[wrong - 1] > 0:
             known.append(float(radii[wrong - 1]))
     possible = float(np.nanmax(known)) if not np.isnan(known).all() else math.nan
-    return RobustRadii(possible, float(impossible))
+    return RobustRadii(min(possible, float(impossible)) if possible == possible else possible, float(impossible))
 
 
 def _linear_reached(means, covariances, priors, radius: float, norm: float) -> float:

@@ -184,12 +184,18 @@ def gaussian_tail_bound(
     n, n_rivals = margins.shape
     thresholds = np.asarray(thresholds, dtype=float)
     curve = thresholds.ndim == 2
+    if thresholds.ndim > 2 or (thresholds.ndim and len(thresholds) != n_rivals) or not np.isfinite(thresholds).all():
+        raise ValueError(
+            f"thresholds must be finite, one number, one for each of the {n_rivals} rival(s), or a row of radii for each: got "
+            f"shape {thresholds.shape}."
+        )
+    n_bounds = n_rivals if n_bounds is None else _checks.count("n_bounds", n_bounds, n_rivals)
     c = np.broadcast_to(
         thresholds[:, None] if thresholds.ndim == 1 else thresholds, (n_rivals, thresholds.shape[-1] if curve else 1)
     )
     if n < 2:
         raise ValueError(f"margins must be of at least 2 points, got {n}.")
-    level = (1 - _checks.chance("confidence", confidence)) / (n_rivals if n_bounds is None else n_bounds)
+    level = (1 - _checks.chance("confidence", confidence)) / n_bounds
     mean, spread = margins.mean(axis=0)[:, None], margins.std(axis=0, ddof=1)[:, None]
     if not (spread > 1e-12 * np.abs(mean)).all():
         raise ValueError("margins must vary: a margin that is the same at all points is not Gaussian.")
@@ -204,20 +210,36 @@ def gaussian_tail_bound(
 
 
 @cache
-def _spread_law(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights for integrals over the law of a standard deviation of n points."""
-    ends = np.sqrt(chi2.isf([1 - 1e-15, 1e-15], n - 1) / (n - 1))
-    nodes, shares = np.polynomial.legendre.leggauss(256)
-    s = ends[0] + (ends[1] - ends[0]) * (nodes + 1) / 2
-    return s, chi2.pdf(s**2 * (n - 1), n - 1) * 2 * s * (n - 1) * shares * (ends[1] - ends[0]) / 2
+def _nodes() -> tuple[np.ndarray, np.ndarray]:
+    return np.polynomial.legendre.leggauss(256)
+
+
+def _integral(function, low: float, high: float) -> float:
+    nodes, shares = _nodes()
+    return float(function(low + (high - low) * (nodes + 1) / 2) @ shares) * (high - low) / 2
+
+
+def _noncentral_t(t: float, n: int, shift: float) -> float:
+    """P(T <= t) for T = (Z + shift) / S, S^2 a chi-square over its n - 1 degrees of freedom.
+
+    Integrated over the variable along which the other's probability changes slowly: S for small t, Z for large ones.
+    """
+    if abs(t) <= math.sqrt(n):
+        low, high = np.sqrt(chi2.isf([1 - 1e-15, 1e-15], n - 1) / (n - 1))
+        return _integral(lambda s: ndtr(t * s - shift) * chi2.pdf(s**2 * (n - 1), n - 1) * 2 * s * (n - 1), low, high)
+    if t < 0:
+        return 1 - _noncentral_t(-t, n, -shift)
+    start = min(max(-shift, -9.0), 9.0)
+    return float(ndtr(start)) + _integral(
+        lambda z: norm.pdf(z) * chi2.sf((np.maximum(z + shift, 0) / t) ** 2 * (n - 1), n - 1), start, 9.0
+    )
 
 
 def _distance_limit(k: float, n: int, level: float) -> float:
     """The k_L with F_nct(sqrt(n) k; n - 1, sqrt(n) k_L) = 1 - level, rounded down."""
-    s, density = _spread_law(n)
 
     def excess(limit: float) -> float:
-        return float(ndtr(math.sqrt(n) * (k * s - limit)) @ density) - (1 - level)
+        return _noncentral_t(math.sqrt(n) * k, n, math.sqrt(n) * limit) - (1 - level)
 
     wide = 40 * (1 + abs(k)) / math.sqrt(n) + 10 * abs(k) / math.sqrt(n - 1)
     return float(brentq(excess, k - wide, k + wide, xtol=1e-13)) - 1e-9 * (1 + abs(k))
@@ -294,8 +316,8 @@ def radius_error_rate(
     means, covariances = _checks.mixture(means, covariances)
     K, d = means.shape
     priors = _checks.weights(priors, K)
-    sizes = np.asarray(n_samples, dtype=int)
-    if sizes.ndim != 1 or len(sizes) < 2 or (sizes * priors.min() < 2 * (d + 2)).any():
+    sizes, n_repeats = np.asarray(n_samples, dtype=int), _checks.count("n_repeats", n_repeats)
+    if sizes.ndim != 1 or len(np.unique(sizes)) < 2 or (sizes * priors.min() < 2 * (d + 2)).any():
         raise ValueError(
             f"n_samples must be two sizes or more, each enough for {2 * (d + 2)} points of the rarest class; got {n_samples!r}."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -79,14 +80,14 @@ def localization(covariance, *, delta: float, C: float = 1.0) -> Localization:
     2.4477 -2.9351
     """
     covariance, delta = _checks.one_covariance(covariance), _checks.chance("delta", delta)
-    if not C > 0:
+    if not isinstance(C, Real) or not C > 0:
         raise ValueError(f"C must be > 0, got {C!r}.")
     d = len(covariance)
     square = float(_squared_radius(delta, d))
     log_det = 2 * float(np.log(np.diag(np.linalg.cholesky(covariance))).sum())
     log_volume = d / 2 * math.log(math.pi) - float(gammaln(d / 2 + 1)) + d / 2 * math.log(square) + log_det / 2
     size = abs(math.log(C)) + d * (1 + abs(math.log(square))) + abs(log_det)
-    return Localization(math.sqrt(square), math.log(C) - log_volume - 1e-14 * size)
+    return Localization(math.sqrt(square), math.log(C) - log_volume - 1e-14 * size - d * _checks.slack(covariance))
 
 
 class StrongLocalization(NamedTuple):
@@ -146,6 +147,7 @@ def localization_overlaps(
     radius, delta = _checks.nonnegative("radius", radius), _checks.chance("delta", delta)
     _checks.choice("method", method, METHODS)
     if method == "monte-carlo":
+        n_samples = _checks.count("n_samples", n_samples)
         within = _hits(means, covariances, radius, delta, n_samples, random_state)
         n_bounds = within.shape[0] * (within.shape[0] - 1)
         found = _upper_share(within.sum(axis=2), n_samples, (1 - _checks.chance("confidence", confidence)) / n_bounds)
@@ -213,6 +215,7 @@ def strong_localization(
     radius, delta = _checks.nonnegative("radius", radius), _checks.chance("delta", delta)
     _checks.choice("method", method, METHODS)
     if method == "monte-carlo":
+        n_samples = _checks.count("n_samples", n_samples)
         within = _hits(means, covariances, radius, delta, n_samples, random_state)
         level = (1 - _checks.chance("confidence", confidence)) / len(means)
         gamma = float(_upper_share(within.any(axis=1).sum(axis=1), n_samples, level).max())
@@ -284,8 +287,9 @@ def _overlaps(means, covariances, radii, deltas, *, paper: bool = False) -> np.n
     found = np.zeros((K, K, len(radii)))
     for j in range(K):
         values, vectors = np.linalg.eigh(covariances[j])
-        whitening = vectors / np.sqrt(values) @ vectors.T
-        squares = ((inner + 2 * radii / math.sqrt(values[0])) * (1 + SLIP)) ** 2
+        whitening = vectors / np.sqrt(np.maximum(values, 1e-300)) @ vectors.T
+        least = max(values[0] - 4 * d * np.finfo(float).eps * values[-1], 1e-300)
+        squares = ((inner + 2 * radii / math.sqrt(least)) * (1 + SLIP + _checks.slack(covariances[j]))) ** 2
         for i in range(K):
             if i == j:
                 continue

@@ -51,6 +51,10 @@ def cdf_bounds(weights: np.ndarray, shifts: np.ndarray, t, accuracy: float = 1e-
     >>> print(f"{lower:.4f} {upper:.4f}")
     0.2009 0.2009
     """
+    if len(weights) == 1:
+        ends = np.sqrt(np.maximum(np.asarray(t, dtype=float), 0) / weights[0])
+        exact = norm.cdf(ends - abs(shifts[0])) - norm.cdf(-ends - abs(shifts[0]))
+        return np.maximum(exact - 1e-15, 0.0), np.minimum(exact + 1e-15, 1.0)
     scale = float(weights.max())
     order = np.argsort(-weights)
     w, b = weights[order] / scale, np.abs(shifts[order])

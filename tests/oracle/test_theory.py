@@ -384,6 +384,62 @@ def test_class_by_class_is_never_worse_than_the_joint_bound():
         assert theory.classwise_transfer_certified_accuracy(q, kl, priors) >= joint - 1e-9
 
 
+# -- where numbers end -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("condition", [1e4, 1e8, 1e12])
+def test_ill_conditioned_covariances_err_on_the_safe_side(condition):
+    """Against 60 digits: two classes, radius 0, the Bayes risk of the very numbers that are passed."""
+    mpmath = pytest.importorskip("mpmath")
+    rng = np.random.default_rng(14)
+    with mpmath.workdps(60):
+        for _ in range(8):
+            d = int(rng.integers(2, 5))
+            turn = np.linalg.qr(rng.standard_normal((d, d)))[0]
+            covariance = turn @ np.diag(np.geomspace(1, 1 / condition, d)) @ turn.T
+            covariance = (covariance + covariance.T) / 2
+            root = np.linalg.cholesky(covariance)
+            means = np.array([np.zeros(d), 3 * root @ rng.standard_normal(d)])
+            half = mpmath.matrix((means[1] / 2).tolist())
+            exact = mpmath.lu_solve(mpmath.matrix(covariance.tolist()), half)
+            risk = mpmath.ncdf(-mpmath.sqrt(sum(a * b for a, b in zip(exact, half, strict=True))))
+            assert existence._lower(means, covariance, np.array([0.5, 0.5]), 0.0, 2) <= risk
+            assert theory.optimal_binary_robust_risk(means, covariance, [0.5, 0.5], radius=0.0).risk >= risk
+            volume = mpmath.log(mpmath.det(mpmath.matrix(covariance.tolist()))) / 2
+            square = chi2.isf(0.1, d)
+            epsilon = mpmath.loggamma(mpmath.mpf(d) / 2 + 1) - mpmath.mpf(d) / 2 * mpmath.log(mpmath.pi * square) - volume
+            assert theory.localization(covariance, delta=0.1).epsilon <= epsilon
+
+
+def test_far_from_the_origin_the_verdict_does_not_contradict_itself():
+    rng = np.random.default_rng(15)
+    for offset in (0.0, 1e5, 1e8):
+        for _ in range(5):
+            means = rng.standard_normal((2, 3)) * 2 + offset
+            found = theory.largest_robust_radius(means, random_covariance(rng, 3), [0.4, 0.6], risk=0.15)
+            assert np.isnan(found.possible) or found.possible <= found.impossible
+
+
+def test_numbers_whose_squares_vanish_or_overflow():
+    assert theory.empirical_risk_bound([[0.0], [1e-170]], [0, 1], radius=0.0) == 0
+    assert theory.empirical_risk_bound([[0.0], [1e-200]], [0, 1], radius=1e-210) == 0
+    assert theory.empirical_risk_bound([[0.0], [1e-200]], [0, 1], radius=1e-200) == 0.5
+    assert theory.empirical_risk_bound([[0.0], [1.0]], [0, 1], radius=1e160) == 0.5
+    for p in NORMS:
+        risk = theory.optimal_binary_robust_risk(M2, I2, [0.5, 0.5], radius=1e-310, norm=p).risk
+        assert risk == pytest.approx(norm.cdf(-1.5))
+
+
+def test_divergences_of_equal_laws_are_not_negative():
+    rng = np.random.default_rng(16)
+    for _ in range(2000):
+        p = rng.dirichlet(np.ones(3))
+        q = p * (1 + 1e-16 * rng.standard_normal(3))
+        assert theory.joint_kl_divergence(p, q / q.sum(), [0.0, 0.0, 0.0]) >= 0
+    assert theory.joint_kl_divergence([1.0, 0.0], [0.5, 0.5], [0.2, np.inf]) == pytest.approx(math.log(2) + 0.2)
+    assert theory.joint_kl_divergence([0.5, 0.5], [1.0, 0.0], [0.0, 0.0]) == np.inf
+
+
 # -- bad input -----------------------------------------------------------------------------------------------------------
 
 
@@ -420,6 +476,10 @@ REFUSED = [
     (lambda: theory.gaussian_tail_bound([1.0]), "at least 2 points"),
     (lambda: theory.gaussian_tail_bound([1.0, 1.0, 1.0]), "must vary"),
     (lambda: theory.radius_error_rate(M2, I2, [0.5, 0.5], n_samples=[3, 5]), "n_samples must be"),
+    (lambda: theory.radius_error_rate(M2, I2, [0.5, 0.5], n_repeats=0), "n_repeats must be"),
+    (lambda: theory.gaussian_tail_bound([[1.0, 2.0], [2.0, 3.0]], n_bounds=1), "n_bounds must be an integer >= 2"),
+    (lambda: theory.gaussian_tail_bound([1.0, 2.0], [0.0, 1.0, 2.0]), "thresholds must be finite"),
+    (lambda: theory.robust_risk_bounds(M2, I2, [0.5, 0.5], radius=0.1, n_samples=0), "n_samples must be"),
 ]  # fmt: skip
 
 

@@ -150,6 +150,34 @@ def test_names_of_classes_do_not_become_markup(tmp_path):
     assert "<b>x</b>" not in page and "&lt;b&gt;x" in page
 
 
+def test_a_model_fitted_for_a_radius_is_compared_with_the_law_of_the_data():
+    """Data drawn from the mixture itself: hardly any divergence, and one point in a hundred in its outermost hundredth."""
+    local = np.random.default_rng(1)
+    means, labels = np.array([[0.0, 0.0, 0.0], [2.0, 1.0, 0.0]]), np.arange(4000) % 2
+    points = means[labels] + local.standard_normal((4000, 3)) * [1.0, 0.3, 0.1]
+    model = CertifiedGMMClassifier(target_radius=0.5).fit(points[:2000], labels[:2000])
+    assert model.robust_shrinkage_ > 0
+    found = robustness_report(model, points[2000:], labels[2000:], radii=[0.0, 0.5])
+    assert (found.lines["transferred"].values <= found.lines["certified, upper limit"].values).all()
+    assert found.lines["transferred"].values[1] > 0.5 * found.lines["certified"].values[1]
+    assert float(found.facts["typicality"].split("%")[0]) < 2.5
+
+
+def test_lists_are_arrays_and_tiny_or_huge_radii_are_radii():
+    model = CertifiedGMMClassifier().fit(X_TRAIN[:, :3], Y_TRAIN)
+    found = robustness_report(model, X_TEST[:, :3].tolist(), Y_TEST.tolist(), radii=[0.0, 1e-300, 1e300])
+    assert found.lines["certified"].values[2] == 0 and np.isfinite(found.to_frame().to_numpy()).all()
+
+
+def test_each_line_is_printed_on_its_safe_side(report):
+    rows = {line.split("  ")[1].strip(): line.split() for line in repr(report).splitlines() if line.startswith("  ")}
+    for name, line in report.lines.items():
+        shown = [float(cell) for cell in rows[name] if cell.replace(".", "").isdigit()][: len(report.radii)]
+        error = np.array(shown) - line.values
+        assert ((error >= -1e-9) if line.above else (error <= 1e-9)).all() and np.abs(error).max() < 1.1e-3
+    assert [float(each) for each in rows["radius"][1:]] == report.radii.tolist()
+
+
 def test_printed_shares_and_radii_are_rounded_down(report):
     assert "0.957" in repr(report)
     row = repr(report).split("weakest")[1].splitlines()[2].split()
