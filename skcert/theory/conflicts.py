@@ -131,5 +131,5 @@ def _close(A: np.ndarray, B: np.ndarray, reach: float, norm: float) -> csr_array
 
 def _without_rounding(A: np.ndarray, B: np.ndarray, reach: float) -> bool:
     """Whether all numbers are small multiples of one power of two, so that distances are compared exactly: ties count."""
-    numbers = np.concatenate([A.ravel(), B.ravel(), [reach]]) * 2.0 ** int((50 - math.log2(A.shape[1])) / 2)
+    numbers = np.concatenate([A.ravel(), B.ravel(), [reach]]) * 2.0 ** int((48 - math.log2(A.shape[1])) / 2)
     return bool((numbers == np.round(numbers)).all() and np.abs(numbers).max() * math.sqrt(A.shape[1]) < 2.0**25)

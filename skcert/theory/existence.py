@@ -98,8 +98,8 @@ def optimal_binary_robust_risk(means, covariance, priors, *, radius: float, norm
     ...     risk, rule = optimal_binary_robust_risk(means, covariance, [0.5, 0.5], radius=radius)
     ...     print(f"{risk:.4f}", (rule.weights / rule.weights.sum()).round(2))
     0.0005 [0.09 0.91]
-    0.0204 [0.17 0.83]
-    0.1640 [0.32 0.68]
+    0.0324 [0.15 0.85]
+    0.2592 [0.34 0.66]
     """
     means, covariance = _checks.mixture(means, _checks.one_covariance(covariance))
     if len(means) != 2:
