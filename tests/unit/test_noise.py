@@ -230,3 +230,18 @@ def test_texts_and_constant_latents_have_no_noise():
         PretrainedEmbedder(lambda texts: np.ones((len(texts), 2)), smoothing=1.0).fit(["a", "b"])
     with pytest.raises(ValueError, match="latents that differ"):
         PretrainedEmbedder(np.zeros_like, smoothing=1.0).fit(X)
+
+
+def test_certifying_draws_other_noise_than_the_latents_have():
+    """The same through the step that certify uses: latents, and rules fitted on them, have seen another sample."""
+    from skcert.adapters.encoders import pretrained_embedder
+
+    local = np.random.default_rng(9)
+    embedder = PretrainedEmbedder(np.sign, smoothing=1.0, n_samples=20_000, random_state=0, progress=False)
+    embedder.fit(local.standard_normal((20_000, 60)))
+    points = local.standard_normal((10, 60)) * 1e-4  # the truth is nearly 0
+    means = embedder.transform(points)
+    learned = means / np.linalg.norm(means, axis=1, keepdims=True)
+    along = pretrained_embedder(embedder).along
+    errors = [along(points[k : k + 1], means[k : k + 1], learned[k : k + 1])[0] for k in range(10)]
+    assert (np.linalg.norm(means, axis=1) - 0.002 <= errors).all()
