@@ -152,7 +152,6 @@ MUTANTS = {
     "the lower end of a law": ("theory/localization.py", "/ np.sqrt(weights), squares)[1]", "/ np.sqrt(weights), squares)[0] - 1e-6"),
     "expanded once": ("theory/localization.py", "inner + 2 * radii / math.sqrt(values[0])", "inner + radii / math.sqrt(values[0])"),
     "expanded along the longest axis": ("theory/localization.py", "2 * radii / math.sqrt(values[0])", "2 * radii / math.sqrt(values[-1])"),
-    "hits by the attack": ("theory/localization.py", "low, _, _ = ellipsoids.distances", "_, low, _ = ellipsoids.distances"),
     "nothing is left to alias": ("theory/quadratic_forms.py", "step = 2 * math.pi / top", "step = 6 * math.pi / top"),
     "an infeasible shift": ("theory/existence.py", "return u * min(1.0, radius / length * (1 - 1e-15)) if length > 0 else u", "return u * 1.02"),
     "the wrong sign of the prior": ("theory/existence.py", "tau = math.log(priors[0] / priors[1])", "tau = math.log(priors[1] / priors[0])"),
