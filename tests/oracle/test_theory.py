@@ -352,6 +352,15 @@ def test_the_exact_transfer_is_attained_by_two_coins():
                 assert theory.transfer_certified_accuracy(q, kl, method=method) <= found + 1e-7
 
 
+def test_transfer_holds_between_discrete_laws():
+    rng = np.random.default_rng(17)
+    for _ in range(500):
+        p, q = rng.dirichlet(np.ones(4)), rng.dirichlet(np.ones(4) * 3)
+        kl, event = float((p * np.log(p / q)).sum()), rng.random(4) < 0.5
+        for method in ("exact", "pinsker", "bretagnolle-huber"):
+            assert theory.transfer_certified_accuracy(float(q[event].sum()), kl, method=method) <= p[event].sum() + 1e-12
+
+
 @pytest.mark.parametrize("q, kl, exact", [(0.99, 0.1, 0.9195), (0.99, 0.5, 0.778), (0.9, 2.0, 0.049)])
 def test_transfer_values_of_the_theory(q, kl, exact):
     assert theory.transfer_certified_accuracy(q, kl) == pytest.approx(exact, abs=5e-4)
