@@ -102,11 +102,11 @@ def chance(name: str, value) -> float:
 
 
 def probabilities(name: str, value) -> np.ndarray:
-    """Numbers in [0, 1]."""
+    """Numbers in [0, 1]; sums of probabilities may be above 1 by rounding."""
     array = np.asarray(value, dtype=float)
-    if not ((array >= 0) & (array <= 1)).all():
+    if not ((array >= 0) & (array <= 1 + 1e-12)).all():
         raise ValueError(f"{name} must be in [0, 1], got {value!r}.")
-    return array
+    return np.minimum(array, 1.0)
 
 
 def nonnegative(name: str, value) -> float:
