@@ -16,19 +16,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.stats import betabinom
 from sklearn.pipeline import make_pipeline
 
 from benchmarks.lipschitz.resnet import load_resnet
 from benchmarks.lipschitz.table import images, linear_rule
-from benchmarks.smoothing.table import ALPHA, DATA, embedder_of
+from benchmarks.smoothing.table import ALPHA, DATA, embedder_of, write_table
 from benchmarks.smoothing.train import load_noisy
 from skcert import CertifiedGMMClassifier, RandomizedSmoothingClassifier, certify
 from skcert.smoothing.bounds import certified_radius, clopper_pearson
@@ -131,23 +128,11 @@ def write(found: dict[str, object], out: Path) -> None:
         with out.with_suffix(".csv").open() as file:
             table = {each["case"]: dict(each) for each in csv.DictReader(file)} | table
     rows = [table[name] for name in CASES if name in table]
-    with out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scikit-learn", "torch"))
-    lines = [
+    heading = [
         f"Certified accuracy in % at one l2 radius, and passes per point, at alpha {ALPHA:g}: {N:,} votes for every point, and",
         "votes until the radius is known. Times fewer: by the mean of the passes, and by their median.",
-        "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
-        *("| " + " | ".join(str(each[name]) for name in COLUMNS) + " |" for each in rows),
-        "",
-        f"`python -m benchmarks.smoothing.anytime`; Python {platform.python_version()}, {versions}; "
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s); {time.strftime('%Y-%m-%d')}.",
     ]
-    out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    write_table(out, "anytime", heading, COLUMNS, rows)
 
 
 def main(arguments: list[str] | None = None) -> None:

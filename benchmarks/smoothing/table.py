@@ -139,22 +139,30 @@ def write(found: list[dict[str, object]], out: Path, options) -> None:
             kept = [dict(each) for each in csv.DictReader(file) if (each["encoder"], each["sigma"]) not in done]
     order = {name: place for place, name in enumerate(ENCODERS)}
     table = sorted([*kept, *found], key=lambda each: (float(str(each["sigma"])), order[str(each["encoder"])]))
-    with out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(table)
-    versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scikit-learn", "torch"))
-    lines = [
+    heading = [
         f"Certified accuracy in % of the first {options.images} test images of CIFAR-10 at l2 radii (pixels in [0, 1]) by",
         f"{options.votes:,} votes for each and {options.select} to pick the class, or the mean of all as smoothed latents;",
         f"alpha {ALPHA:g}. Cohen et al. (2019) print {' / '.join(COHEN)} at {' / '.join(f'{r:g}' for r in RADII)}:",
         "a ResNet-110 trained under the noise, 100,000 votes, the best sigma for each radius.",
+    ]
+    write_table(out, "table", heading, COLUMNS, table)
+
+
+def write_table(out: Path, module: str, heading: list[str], columns: list[str], table: list[dict[str, object]]) -> None:
+    """The rows as CSV, and as Markdown with the command, versions and machine."""
+    with out.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(table)
+    versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scikit-learn", "torch"))
+    lines = [
+        *heading,
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
-        *("| " + " | ".join(str(each[name]) for name in COLUMNS) + " |" for each in table),
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
+        *("| " + " | ".join(str(each[name]) for name in columns) + " |" for each in table),
         "",
-        f"`python -m benchmarks.smoothing.table`; Python {platform.python_version()}, {versions}; "
+        f"`python -m benchmarks.smoothing.{module}`; Python {platform.python_version()}, {versions}; "
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s); {time.strftime('%Y-%m-%d')}.",
     ]
     out.with_suffix(".md").write_text("\n".join(lines) + "\n")

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skcert import CertifiedGMMClassifier, robustness_report
+from skcert import CertifiedGMMClassifier, certify, robustness_report
 
 OUT = Path(__file__).parents[1] / "_static"
 LATENTS = Path(os.environ.get("SKCERT_DATA", "../shared/data")) / "cifar10" / "cifar10_resnet20_emb.npz"
@@ -23,6 +23,8 @@ def breast_cancer():
     X, y = load_breast_cancer(return_X_y=True)
     X, X_test, y, y_test = train_test_split(X, y, test_size=0.5, random_state=0)
     model = make_pipeline(StandardScaler(), CertifiedGMMClassifier()).fit(X, y)
+    robust = make_pipeline(StandardScaler(), CertifiedGMMClassifier(target_radius=1.5)).fit(X, y)
+    print("target_radius=1.5:", certify(robust, X_test, space="standardscaler").certified_accuracy(y_test, [0, 1.5]))
     return robustness_report(model, X_test, y_test, space="standardscaler", radii=[0, 0.5, 1, 1.5, 2, 2.5])
 
 
