@@ -118,7 +118,7 @@ def fit(
             run, bic[k] = select(x, name, max_components, em, levels[k], seeds[k])
             runs.append(run)
             continue
-        c = n_components[k]  # type: ignore[index]  (a list, where it is not "bic")
+        c = n_components[k]  # type: ignore[index]  # a list, where bic is None
         if c > len(x):
             raise ValueError(
                 f"n_components={c} for {name} with n={len(x)} samples: a class needs at least one sample per component. Lower "

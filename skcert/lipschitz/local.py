@@ -128,7 +128,7 @@ def _execute(network: Network, node: fx.Node, *tensors: Tensor, constants: float
         return network.module(node)(*args, **kwargs)
     if node.op == "call_method":
         return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-    return node.target(*args, **kwargs)  # type: ignore[operator]  (a function, for this op)
+    return node.target(*args, **kwargs)  # type: ignore[operator]  # a function, for this op
 
 
 #: linear, with coefficients >= 0, whatever their arguments
