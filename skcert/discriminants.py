@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from skcert.geometry import quadric
+from skcert.geometry.products import rows_times
 from skcert.geometry.rounding import UNIT, fro, gamma, grow, product, row_norms, spectral
 
 #: bytes of scratch a batch may use beside its outputs
@@ -25,6 +26,11 @@ def batches(n_rows: int, bytes_per_row: int, scratch: int = SCRATCH) -> Iterator
     step = max(1, min(n_rows, scratch // max(bytes_per_row, 1)))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
+
+
+def of_class(values: np.ndarray, k: int | slice) -> np.ndarray:
+    """What belongs to class k, or to several, in a shape that goes with rows of points: (d,), (classes, 1, d), (classes, 1)."""
+    return values[k][:, None] if isinstance(k, slice) else values[k]
 
 
 def _units(diagonal: np.ndarray) -> np.ndarray:
@@ -131,7 +137,7 @@ class Affine:
         """Scores, shape (n, K), in float64 whatever the type of Z."""
         out = np.empty((len(Z), len(self.coef)))
         for rows in batches(len(Z), 8 * self.n_features, 4 * 2**20):
-            np.matmul(np.subtract(Z[rows], self.center, dtype=float), self.coef.T, out=out[rows])
+            rows_times(np.subtract(Z[rows], self.center, dtype=float, order="C"), self.coef.T, out[rows])
         out += self.intercept
         return out
 
@@ -281,26 +287,29 @@ class Quadratic:
                 out[rows, k] = self.score_and_slope(Z[rows], k)[0]
         return out
 
-    def score_and_slope(self, Z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Score, ``P_k (z - mu_k)`` and ``z - mu_k``: one product gives the first two."""
-        x = np.subtract(Z, self.means[k], dtype=float)
-        y = x * self.precisions[k] if self.diagonal else x @ self.precisions[k]
-        return self.constants[k] - np.einsum("nd,nd->n", x, y), y, x
+    def score_and_slope(self, Z: np.ndarray, k: int | slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Score, ``P_k (z - mu_k)`` and ``z - mu_k``: one product gives the first two.
+
+        Of several classes at once, if k is a slice, where precisions are diagonal: shapes (classes, n) and (classes, n, d).
+        """
+        x = np.subtract(Z, of_class(self.means, k), dtype=float, order="C")
+        y = x * of_class(self.precisions, k) if self.diagonal else rows_times(x, self.precisions[k])
+        return of_class(self.constants, k) - np.einsum("...d,...d->...", x, y), y, x
 
     def gradients(self, Z: np.ndarray) -> np.ndarray:
         """Of the scores, shape (n, K, d)."""
         return np.stack([-2 * self.score_and_slope(Z, k)[1] for k in range(self.n_classes)], axis=1)
 
-    def errors(self, x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def errors(self, x: np.ndarray, y: np.ndarray, k: int | slice) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Per row, upper bounds of what the score and (l2) the slope of ``score_and_slope`` may be off by.
 
         And how much of the first is rounding, not a doubt about the parameters; and of ||D_k x||.
         """
-        d, rho = self.n_features, self.precision_error[k]
-        scaled = x * self.units[k]
+        d, rho = self.n_features, of_class(self.precision_error, k)
+        scaled = x * of_class(self.units, k)
         lengths = row_norms(scaled)
         if self.diagonal:
-            spread = np.einsum("nd,nd->n", np.abs(x), np.abs(y))
+            spread = np.abs(np.einsum("...d,...d->...", x, y))  # no term of x'Px is negative
             score, slope = rho * spread, (gamma(4) + rho) * row_norms(y)
         else:
             # |x|'|P||x| = |Dx|' |D^-1 P D^-1| |Dx| <= ||Dx|| sum_k |Dx|_k ||row k||, in which no feature has a unit
@@ -310,15 +319,16 @@ class Quadratic:
             score = (rho * slopes + slip) * lengths
             slope = (gamma(4) + rho) * slopes + gamma(d + 2) * fro(self._rows[k]) * lengths + slip
             slope *= self.units[k].max()
-        rounding = grow(gamma(2 * d + 6) * spread + 2 * UNIT * np.abs(self.constants[k]), d + 8)
-        return grow(score + rounding + self.constant_error[k], d + 8), grow(slope, d + 8), rounding, lengths
+        rounding = grow(gamma(2 * d + 6) * spread + 2 * UNIT * np.abs(of_class(self.constants, k)), d + 8)
+        return grow(score + rounding + of_class(self.constant_error, k), d + 8), grow(slope, d + 8), rounding, lengths
 
-    def predicted(self, rounding: np.ndarray, lengths: np.ndarray, k: int, unit: float) -> np.ndarray:
+    def predicted(self, rounding: np.ndarray, lengths: np.ndarray, k: int | slice, unit: float) -> np.ndarray:
         """Per row, an upper bound of the rounding of the score that ``predict`` computes, from what :meth:`errors` returned."""
         if self.growth is None or self.bulk is None:
             return rounding
         d = self.n_features
-        return grow(gamma(2 * d + 16, unit) * self.growth[k] * lengths**2 + gamma(d + 16, unit) * self.bulk[k])
+        growth, bulk = of_class(self.growth, k), of_class(self.bulk, k)
+        return grow(gamma(2 * d + 16, unit) * growth * lengths**2 + gamma(d + 16, unit) * bulk)
 
     def rounding(self, unit: float) -> np.ndarray:
         """kappa of shape (K,): u away from x, what ``predict`` loses grows by ``kappa (2 ||D_k x|| + ||D_k u||) ||D_k u||``."""

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from skcert.geometry.affine import DUAL_ORDER, dual_norms
+from skcert.geometry.products import rows_times
 from skcert.geometry.rounding import (
     TINY,
     UNIT,
@@ -245,8 +246,8 @@ class AffineStep:
 
     def apply(self, X: np.ndarray) -> np.ndarray:
         """Images of the rows of X, float64."""
-        moved = np.asarray(X, dtype=float) - self.center
-        return (moved * self.matrix if self.matrix.ndim == 1 else moved @ self.matrix.T) + self.offset
+        moved = np.subtract(X, self.center, dtype=float, order="C")
+        return (moved * self.matrix if self.matrix.ndim == 1 else rows_times(moved, self.matrix.T)) + self.offset
 
     def error(self, X: np.ndarray) -> np.ndarray:
         """Per row, an upper bound of the l2 distance from :meth:`apply` to the step in real arithmetic."""
@@ -586,7 +587,7 @@ class Pullback:
 
     def slopes(self, g: np.ndarray) -> np.ndarray:
         """C'g for every row g."""
-        return g * self.factor if self.factor.ndim == 1 else g @ self.factor
+        return g * self.factor if self.factor.ndim == 1 else rows_times(g, self.factor)
 
     def curvature(self, W: np.ndarray) -> np.ndarray:
         """C'WC; a diagonal W (1-D) stays 1-D under a diagonal C."""
@@ -596,7 +597,7 @@ class Pullback:
 
     def forward(self, y: np.ndarray) -> np.ndarray:
         """C y for every row y: the move of the latents."""
-        return y * self.factor if self.factor.ndim == 1 else y @ self.factor.T
+        return y * self.factor if self.factor.ndim == 1 else rows_times(y, self.factor.T)
 
     def solve(self, moves: np.ndarray) -> np.ndarray:
         """For every row of moves in the latents, coordinates y that come closest to it: C y is near the move."""

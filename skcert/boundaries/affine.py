@@ -7,6 +7,7 @@ import numpy as np
 from skcert.boundaries.common import Nearest, first_row, latents_of, scaled, second_best
 from skcert.discriminants import Affine, batches
 from skcert.geometry import affine
+from skcert.geometry.products import rows_times
 from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, largest, row_norms, shrink, tiny
 from skcert.perturbations import AffineStep, random_weights
 
@@ -89,10 +90,11 @@ class AffineBoundary:
         k = len(slopes)
         self._high, self._low = np.empty((k, k)), np.empty((k, k))
         for i in range(k):
-            length = affine.dual_norms(slopes - slopes[i], norm)
-            both = error + error[i]
-            self._high[i] = grow(length + both)
-            self._low[i] = np.maximum(shrink(length * (1 - 2 * gamma(dims + 4)) - both), 0)
+            length = affine.dual_norms(slopes[i:] - slopes[i], norm)
+            both = error[i:] + error[i]
+            self._high[i, i:] = self._high[i:, i] = grow(length + both)
+            self._low[i, i:] = self._low[i:, i] = np.maximum(shrink(length * (1 - 2 * gamma(dims + 4)) - both), 0)
+        for i in range(k):
             same = d.slope_group == d.slope_group[i] if scale is None or scale.any() else slice(None)  # nothing moves
             self._high[i, same], self._low[i, same] = grow(2 * lost), 0  # parallel, but for what predict rounds
             self._high[i, i] = 0
@@ -112,7 +114,7 @@ class AffineBoundary:
             return out
         width = X.shape[1] if scores is None else 0
         slices = list(batches(n, 8 * (4 * k + width), 4 * 2**20))
-        size = max(rows.stop - rows.start for rows in slices)
+        size = max((rows.stop - rows.start for rows in slices), default=0)
         # fresh memory for every batch would cost more than the arithmetic on it
         points, space = np.empty((size, width)), np.empty((3, k * size))
         for rows in slices:
@@ -150,7 +152,7 @@ class AffineBoundary:
     def _scores(self, X, x_error, x, scores) -> np.ndarray:
         """Scores, written to ``scores``; returns how far rounding may have moved them."""
         moved = X if X.dtype == np.float64 and not self.center.any() else np.subtract(X, self.center, out=x, dtype=float)
-        np.matmul(self.coef, moved.T, out=scores)
+        rows_times(moved, self.coef.T, scores.T)
         scores += self.intercept[:, None]
         error = np.abs(moved, out=x) @ self._per_unit
         error += self._constant

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
 from skcert.geometry.rounding import grow
@@ -43,16 +41,6 @@ class Nearest:
         self.radius[rows], self.attack_radius[rows] = part.radius, part.attack_radius
         if self.attack is not None:
             self.attack[rows] = part.attack
-
-
-@cache
-def _threads() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def one_thread():
-    """A context for many small matrices, on which the threads of BLAS only wait for each other."""
-    return _threads().limit(limits=1, user_api="blas")
 
 
 def progress(total: int, description: str, unit: str) -> tqdm:

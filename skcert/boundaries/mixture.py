@@ -9,11 +9,12 @@ import numpy as np
 from scipy.special import xlogy
 
 from skcert.boundaries.affine import AffineBoundary
-from skcert.boundaries.common import Nearest, one_thread, progress
+from skcert.boundaries.common import Nearest, progress
 from skcert.boundaries.quadratic import QuadraticBoundary, Terms
 from skcert.discriminants import Affine, LogSumExp, Quadratic, batches
 from skcert.geometry import affine
 from skcert.geometry.mixture import Rival, eigenbases, farthest, mixture_radius
+from skcert.geometry.products import one_thread, rows_times
 from skcert.geometry.rounding import UNIT, fro, gamma, grow, row_norms, shrink
 from skcert.perturbations import AffineStep
 
@@ -259,7 +260,7 @@ class LinearMixtureBoundary(_Mixture, AffineBoundary):
         reference = _Own.of(theta, batch.scores[at][:, own], np.zeros((len(at), len(own))), self.mixture.scale)
         heights = reference.height[:, None] - batch.scores[at][:, theirs] - (reference.error + batch.spent[at])[:, None]
         heights -= 2 * UNIT * np.abs(heights)
-        gaps = self._ways[theirs] - (theta @ self._ways[own])[:, None]
+        gaps = self._ways[theirs] - rows_times(theta, self._ways[own])[:, None]
         lost = gamma(len(own) + 8) * np.abs(self._ways).max(initial=0) * self._ways.shape[1]
         return heights, grow(affine.dual_norms(gaps, self.norm) + 2 * self._slope_error + lost), gaps
 
@@ -279,18 +280,18 @@ class LinearMixtureBoundary(_Mixture, AffineBoundary):
             reach = np.where(np.isfinite(radius), radius, 0.0)
             near = (heights - steep * reach[:, None]).argmin(axis=1)
             u = -affine.steepest(gaps[np.arange(len(at)), near], self.norm)
-            theta = self._responsibilities(batch, at, i, reach[:, None] * (u @ self._ways[own].T))
+            theta = self._responsibilities(batch, at, i, reach[:, None] * rows_times(u, self._ways[own].T))
             radius = self._radius(*self._lines(batch, at, i, j, theta)[:2])
             best = np.maximum(best, radius)
         return best
 
     def _lead(self, batch, rival, u):
-        there = batch.scores + u @ self._ways.T
+        there = batch.scores + rows_times(u, self._ways.T)
         leads, ways = [], []
         for side in self._sides(batch.winner, rival):
             values = np.where(side, there, -np.inf)
             leads.append(self._sum(values))
-            ways.append(_weights(values, self.mixture.scale) @ self._ways)
+            ways.append(rows_times(_weights(values, self.mixture.scale), self._ways))
         reach = np.linalg.norm(u, ord=self.norm, axis=1)
         lost = batch.spent + 4 * self._slope_error * reach + gamma(u.shape[1] + 16) * np.abs(there).max(axis=1)
         return leads[0] - leads[1] + lost, ways[0] - ways[1]
@@ -298,7 +299,7 @@ class LinearMixtureBoundary(_Mixture, AffineBoundary):
     def _starts(self, batch, rival):
         """Straight towards the components of the rival, one after the other."""
         own, theirs = self._sides(batch.winner, rival)
-        mean = _weights(np.where(own, batch.scores, -np.inf), self.mixture.scale) @ self._ways
+        mean = rows_times(_weights(np.where(own, batch.scores, -np.inf), self.mixture.scale), self._ways)
         moves = []
         for k in range(int(theirs.sum(axis=1).max())):
             nth = theirs & (np.cumsum(theirs, axis=1) == k + 1)
@@ -404,7 +405,7 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
         for c in self.members[j]:
             margin, g, error = self._rival(batch, at, i, c, side)
             steep = grow(affine.dual_norms(g, self.norm) + self._wide * error)
-            bend = side.theta @ self._low[own, c] - 16 * UNIT * np.abs(self._low[own, c]).max()
+            bend = (side.theta * self._low[own, c]).sum(axis=1) - 16 * UNIT * np.abs(self._low[own, c]).max()
             flat.append(Rival(margin, steep[:, None], bend[:, None], np.zeros(len(at))))
             straight.append((margin, 2 * steep, np.maximum(-bend, 0)))
         heights, slopes, bends = (np.stack(columns, axis=1) for columns in zip(*straight, strict=True))
@@ -532,9 +533,9 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
             values = pair.basis.values if e < c else -pair.basis.values
             return h, values - pair.slip, turn, lambda y, rows: pair.basis.unrotate(y)
         known = self._curvatures(i, c)
-        curving = known.errors[-1] + theta @ known.errors[:-1]
-        slip = grow(curving + gamma(len(own) + 6) * (known.sizes[-1] + theta @ known.sizes[:-1]), len(own) + 8)
-        W = known.matrices[-1] - np.tensordot(theta, known.matrices[:-1], axes=1)
+        curving = known.errors[-1] + (theta * known.errors[:-1]).sum(axis=1)
+        slip = grow(curving + gamma(len(own) + 6) * (known.sizes[-1] + (theta * known.sizes[:-1]).sum(axis=1)), len(own) + 8)
+        W = known.matrices[-1] - sum(np.multiply.outer(theta[:, k], P) for k, P in enumerate(known.matrices[:-1]))
         if W.ndim == 2:
             return g, W - slip[:, None], np.zeros(len(g)), lambda y, rows: y
         values, vectors, turn = eigenbases((W + np.swapaxes(W, 1, 2)) / 2, slip)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
-from skcert.boundaries.common import Nearest, latents_of, one_thread, progress, scaled, second_best, split
-from skcert.discriminants import Quadratic, batches
+from skcert.boundaries.common import Nearest, latents_of, progress, scaled, second_best, split
+from skcert.discriminants import Quadratic, batches, of_class
 from skcert.geometry import affine, norms, quadric
+from skcert.geometry.products import one_thread, rows_times
 from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, largest, product, row_norms, spectral
 from skcert.perturbations import AffineStep, Pullback
 
 #: bytes that eigenbases of pairs may occupy; above it ``method="auto"`` is "pairwise" and "exact" keeps the latest ones
 PAIR_BUDGET = 2**30
+#: classes with diagonal precisions that are worked on together
+TOGETHER = 8
 #: d^3 times the number of pairs up to which "pairwise" takes lambda_min of every pair, not Weyl's bound
 PAIR_EIGENVALUES = 2e11
 
@@ -41,7 +46,8 @@ class _Pair:
 
     @property
     def nbytes(self) -> int:
-        return sum(0 if kept is None else kept.nbytes for kept in (self.basis.vectors, self.curvature))
+        basis = self.basis.values if self.basis.vectors is None else self.basis.vectors
+        return basis.nbytes + (0 if self.curvature is None else self.curvature.nbytes)
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,11 @@ class QuadraticBoundary:
         Of rounding, in which ``predict`` computes its scores.
     budget : int
         Bytes the eigenbases of pairs may keep.
+
+    Attributes
+    ----------
+    nbytes : int
+        Bytes of the eigenbases kept between batches.
     """
 
     def __init__(
@@ -107,6 +118,7 @@ class QuadraticBoundary:
             self.fold = replace(fold, noise=None)
             if moves:
                 swings = np.array([_largest_singular(units, step.noise[0]) for units in d.units])
+        self._widest = d.units.max(axis=1)
         self._noise_swings, self._strength = swings, d.strength + self._kappa
         curving = self._kappa * self._stretch**2 + self._strength * swings * (2 * self._stretch + swings)
         self._rounding = grow(curving[:, None] + curving)
@@ -115,6 +127,11 @@ class QuadraticBoundary:
             growth = d.rounding(unit) / gamma(2 * d.n_features + 16, unit)
             self._edge = float(np.sqrt(largest(unit) / np.maximum(growth.max(), 1)))
         self._pairs: OrderedDict[tuple[int, int], _Pair] = OrderedDict()
+        self.nbytes = 0
+        #: classes that are worked on together: their products one by one, numbers alone a few at a time
+        self._blocks: list[Any] = list(range(len(self.classes)))
+        if self._plain:
+            self._blocks = [slice(k, k + TOGETHER) for k in range(0, len(self.classes), TOGETHER)]
         self._extremes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def _reach(self, units: np.ndarray) -> float:
@@ -125,11 +142,6 @@ class QuadraticBoundary:
         return float(grow(_largest_singular(units, p.factor) + units.max() * p.error))
 
     # -- once per pair of classes ----------------------------------------------------------------------------------
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the eigenbases kept between batches."""
-        return sum(pair.nbytes for pair in self._pairs.values())
 
     @property
     def full_nbytes(self) -> int:
@@ -145,6 +157,11 @@ class QuadraticBoundary:
     @property
     def _plain(self) -> bool:
         return self.discriminant.diagonal and (self.pullback is None or self.pullback.factor.ndim == 1)
+
+    @property
+    def _by_rows(self) -> bool:
+        """Whether every row is solved with the spectrum of its own pair: it costs no more to make than to fetch."""
+        return self._plain and self.norm == 2
 
     @property
     def _rank(self) -> int:
@@ -194,8 +211,9 @@ class QuadraticBoundary:
         spectra = [quadric.Spectrum.of(v - slip) for v in (basis.values, basis.negated)]
         kept = None if euclidean else bent, grow(error + self._rounding[i, j])
         made = _Pair(basis, spectra, shifts, errors, fro(W), doubt, slip, *kept)
-        while self._pairs and self.nbytes + made.nbytes > self.budget:
-            self._pairs.popitem(last=False)
+        self.nbytes += made.nbytes
+        while self._pairs and self.nbytes > self.budget:
+            self.nbytes -= self._pairs.popitem(last=False)[1].nbytes
         self._pairs[i, j] = made
         return made
 
@@ -216,7 +234,7 @@ class QuadraticBoundary:
         else:
             d = self.discriminant
             W = d.precisions[j] - d.precisions[i]
-            g = (x * W if d.diagonal else x @ W) + pair.shifts[flip]
+            g = (x * W if d.diagonal else rows_times(x, W)) + pair.shifts[flip]
             error = (gamma(d.n_features + 4) * pair.size + pair.doubt) * lengths + pair.size * x_error
             error += pair.shift_errors[flip] + gamma(2) * row_norms(g)
             pulled = gamma(d.n_features + 2) * (fro(p.factor) if p.factor.ndim == 2 else p.size) + p.error
@@ -231,12 +249,19 @@ class QuadraticBoundary:
     def _bends(self, exact: bool) -> tuple[np.ndarray, np.ndarray]:
         """Bounds of lambda_min and lambda_max of every W_ij = P_j - P_i: of each pair, or Weyl's from each class alone."""
         K = len(self.discriminant.means)
-        pairwise = exact and (self._plain or K * (K - 1) / 2 * self._rank**3 <= PAIR_EIGENVALUES)
+        pairwise = exact and K * (K - 1) / 2 * self._rank**3 <= PAIR_EIGENVALUES
         key = "pairs" if pairwise else "weyl"
         if key in self._extremes:
             return self._extremes[key]
         low, high = np.zeros((K, K)), np.zeros((K, K))
-        if pairwise:
+        if self._plain:
+            bent = np.array([self._curvature(k) for k in range(K)])
+            error = np.array([self._curvature_error(k) for k in range(K)]) + gamma(4) * bent.max(axis=1)
+            for i in range(K):
+                low[i] = (bent - bent[i]).min(axis=1) - (error + error[i] + self._rounding[i])
+            low = grow_away(low)
+            high = -low.T
+        elif pairwise:
             with progress(K * (K - 1) // 2, "eigenvalues of pairs of classes", "pair") as bar:
                 for i, j in combinations(range(K), 2):
                     if (i, j) in self._pairs:
@@ -286,56 +311,72 @@ class QuadraticBoundary:
             out.winner[:] = out.runner_up[:] = self.classes[0]
             out.radius[:] = np.inf
             return out
-        low, high = (bound.copy() for bound in self._bends(exact=method != "exact"))
-        if method == "exact":  # what is known of pairs by now prunes better than Weyl's bound
-            for (i, j), pair in self._pairs.items():
-                w, slip = pair.basis.values, pair.slip
-                low[i, j], high[i, j] = w[0] - slip, w[-1] + slip
-                low[j, i], high[j, i] = -high[i, j], -low[i, j]
+        low, high = self._bends(exact=True)
         bytes_per_row = 8 * 12 * K + (0 if self.fold is None else 8 * 2 * (dims + X.shape[1]))
         small = nullcontext() if self.norm == 2 else one_thread()
         with small, progress(len(X), "certifying", "row") as bar:
-            for rows in batches(len(X), bytes_per_row, 8 * 2**20):
+            for rows in self._portions(X, bytes_per_row, method):
                 Z, error, lost = self._latents(X[rows], None if x_error is None else x_error[rows])
                 self._block(out, rows, Z, error, lost, low, high, method)
-                bar.update(rows.stop - rows.start)
+                bar.update(len(Z))
         out.winner, out.runner_up = self.classes[out.winner], self.classes[out.runner_up]
         return out
+
+    def _portions(self, X, bytes_per_row: int, method: str) -> Iterator[slice | np.ndarray]:
+        """Rows to work on at a time; class by class where there are more eigenbases than can be kept."""
+        if method != "exact" or self.full_nbytes <= self.budget:
+            yield from batches(len(X), bytes_per_row, 8 * 2**20)
+            return
+        winner = np.empty(len(X), dtype=np.intp)
+        for rows in batches(len(X), 16 * self.discriminant.n_features):
+            winner[rows] = self.discriminant.winners(latents_of(self.fold, X[rows], None)[0])
+        for k in range(len(self.classes)):
+            own = np.flatnonzero(winner == k)
+            for part in batches(len(own), bytes_per_row, 8 * 2**20):
+                yield own[part]
 
     def _latents(self, X, x_error):
         """Latents, their l2 errors, and what the steps may lose elsewhere in the ball, in the units of every class."""
         Z, error = latents_of(self.fold, X, x_error)
         if self._noise is None or self.fold is None:
             return Z, error, np.zeros((len(Z), len(self.classes)))
-        return Z, error, grow(np.abs(X - self.fold.center) @ self._noise[0].T + self._noise[1], X.shape[1] + 8)
+        return Z, error, grow(rows_times(np.abs(X - self.fold.center), self._noise[0].T) + self._noise[1], X.shape[1] + 8)
 
-    def _terms(self, Z, z_error, lost) -> Terms:
-        """Scores and pulled-back P_k (z - mu_k) of every class, and what they and ``predict`` may lose."""
+    def _terms(self, Z, z_error, lost, slopes: bool = True) -> Terms:
+        """Scores and pulled-back P_k (z - mu_k) of every class, if asked for, and what they and ``predict`` may lose."""
         d, p = self.discriminant, self.pullback
         n, K = len(Z), len(d.means)
         scores, score_error, slope_error, rounding = (np.empty((n, K)) for _ in range(4))
-        slopes = []
+        kept: list[np.ndarray] = []
         pulled = 0.0
         if p is not None:
             pulled = gamma(d.n_features + 2) * (fro(p.factor) if p.factor.ndim == 2 else p.size) + p.error
-        for k in range(K):
-            scores[:, k], y, x = d.score_and_slope(Z, k)
-            error, slope_error[:, k], rounded, reach = d.errors(x, y, k)
-            reach = grow(reach + d.units[k].max() * z_error, d.n_features)
-            lengths = row_norms(y) + slope_error[:, k]
+        for k in self._blocks:
+            score, y, x = d.score_and_slope(Z, k)
+            error, off, rounded, reach = d.errors(x, y, k)
+            reach = grow(reach + of_class(self._widest, k) * z_error, d.n_features)
+            lengths, size = row_norms(y) + off, of_class(d.sizes, k)
             # of this score, and of that which predict computes at these very latents
-            score_error[:, k] = error + d.predicted(rounded, reach, k, self.unit)
-            score_error[:, k] += (2 * lengths + d.sizes[k] * z_error) * z_error
-            slope_error[:, k] += d.sizes[k] * z_error
-            moved, strength = lost[:, k], self._strength[k]
-            score_error[:, k] += strength * (2 * reach + moved) * moved
-            swing, stretch = self._noise_swings[k], self._stretch[k]
-            rounding[:, k] = self._kappa[k] * reach * stretch + strength * (reach * swing + moved * (stretch + swing))
+            error = error + d.predicted(rounded, reach, k, self.unit) + (2 * lengths + size * z_error) * z_error
+            moved, strength = lost.T[k], of_class(self._strength, k)
+            error += strength * (2 * reach + moved) * moved
+            swing, stretch = of_class(self._noise_swings, k), of_class(self._stretch, k)
+            shaken = of_class(self._kappa, k) * reach * stretch + strength * (reach * swing + moved * (stretch + swing))
+            off = off + size * z_error
             if p is not None:
-                slope_error[:, k] = p.size * slope_error[:, k] + pulled * lengths
-                y = p.slopes(y)
-            slopes.append(y)
-        return Terms(scores, score_error, slopes, slope_error, rounding)
+                off = p.size * off + pulled * lengths
+            scores[:, k], score_error[:, k], slope_error[:, k], rounding[:, k] = score.T, error.T, off.T, shaken.T
+            if slopes:
+                y = y if p is None else p.slopes(y)
+                kept.extend(y if self._plain else [y])
+        return Terms(scores, score_error, kept, slope_error, rounding)
+
+    def _pulled(self, Z, k) -> np.ndarray:
+        """Pulled-back P_k (z - mu_k), of diagonal precisions: of a block of classes, or of a class for every row."""
+        d, p = self.discriminant, self.pullback
+        means, precisions = (of_class(d.means, k), of_class(d.precisions, k))
+        y = np.subtract(Z, means, dtype=float, order="C") * precisions
+        return y if p is None else p.slopes(y)
 
     def _margins(self, Z, z_error, lost):
         """Scores' argmax; margins from below with their width; norms of half-slopes from above with their width.
@@ -346,25 +387,28 @@ class QuadraticBoundary:
         K, n = len(d.means), len(Z)
         winner, margin, width = np.empty(n, dtype=np.intp), np.empty((n, K)), np.empty((n, K))
         slope, slack, rounding = np.empty((n, K)), np.empty((n, K)), np.empty((n, K))
-        for rows in batches(n, 8 * d.n_features * (K + 6), 24 * 2**20):
-            terms = self._terms(Z[rows], z_error[rows], lost[rows])
+        abreast, scratch = (TOGETHER, 2**20) if self._plain else (K + 6, 24 * 2**20)
+        for rows in batches(n, 8 * d.n_features * abreast, scratch):
+            terms = self._terms(Z[rows], z_error[rows], lost[rows], slopes=not self._plain)
             at, top, best = split(terms.scores)
             if not (known := best > -np.inf).all():  # overflow, of which nothing is known but what predict says
                 top[~known] = d.winners(Z[rows][~known])
-            slopes = terms.slopes
-            own = np.empty_like(slopes[0])
-            for k in range(K):
-                own[top == k] = slopes[k][top == k]
-            for k in range(K):
-                gap = slopes[k] - own
-                slope[rows, k] = row_norms(gap) if self.norm == 2 else affine.dual_norms(gap, self.norm)
+            if self._plain:
+                own = self._pulled(Z[rows], top)
+            else:
+                own = np.empty_like(terms.slopes[0])
+                for k in range(K):
+                    own[top == k] = terms.slopes[k][top == k]
+            for k in self._blocks:
+                gap = (self._pulled(Z[rows], k) if self._plain else terms.slopes[k]) - own
+                slope[rows, k] = (row_norms(gap) if self.norm == 2 else affine.dual_norms(gap, self.norm)).T
             gap = best[:, None] - terms.scores
             error = grow(terms.score_error + terms.score_error[at, top][:, None] + 2 * UNIT * np.abs(gap))
             winner[rows], margin[rows], width[rows] = top, gap - error, 2 * error
             rounding[rows] = grow(terms.rounding + terms.rounding[at, top][:, None])
             wide = terms.slope_error + terms.slope_error[at, top][:, None] + rounding[rows]
             if self.norm == np.inf:  # ||e||_1 of an l2 error
-                wide *= np.sqrt(slopes[0].shape[1])
+                wide *= np.sqrt(own.shape[1])
             slack[rows] = grow(wide + 2 * gamma(2) * slope[rows])
         if p is not None and not p.factor.any():  # nothing can move
             slope[:] = slack[:] = rounding[:] = 0
@@ -435,42 +479,54 @@ class QuadraticBoundary:
             return np.where(low > 0, low / n, low), high
         return np.where(low > 0, low, n * low), n * np.maximum(high, 0)
 
-    def _groups(self, winner, rival, among):
-        """Rows of ``among`` by (winner, rival), at most a scratch-ful at a time."""
-        key = winner[among] * len(self.classes) + rival[among]
+    def _groups(self, winner, rival, rows):
+        """``rows`` by (winner, rival), a scratch-ful at a time; together where each row has a spectrum of its own."""
+        if self._by_rows:
+            for part in batches(len(rows), 8 * 12 * self.discriminant.n_features, 2**21):
+                yield winner[part], rival[part], rows[part]
+            return
+        key = winner * len(self.classes) + rival
         order = np.argsort(key, kind="stable")
         cuts = np.flatnonzero(np.diff(key[order])) + 1
-        for group in np.split(among[order], cuts):
+        for group in np.split(order, cuts):
             if len(group):
                 i, j = winner[group[0]], rival[group[0]]
                 for part in batches(len(group), 8 * 6 * self.discriminant.n_features):
-                    yield int(i), int(j), group[part]
+                    yield int(i), int(j), rows[group[part]]
 
     def _solve(self, Z, z_error, winner, margin, width, rounding, bound):
         """Exact distances, nearest candidate first; a rival whose closed form passes the best so far needs none."""
         n, K = bound.shape
         best, reached, s = np.full(n, np.inf), np.full(n, np.inf), np.zeros(n)
-        rival = bound.argmin(axis=1)
-        first = rival.copy()
-        for turn in range(-1, K):
-            visit = first if turn < 0 else np.full(n, turn)
-            wanted = (bound[np.arange(n), visit] < best) & (visit != winner)
-            if turn >= 0:
-                wanted &= first != turn
-            for i, j, group in self._groups(winner, visit, np.flatnonzero(wanted)):
+        order = bound.argsort(axis=1, kind="stable")
+        rival = order[:, 0].copy()
+        turn = 0
+        while turn < K:
+            # the nearest alone, then a few at a time, so that there are rows enough for the product of every pair
+            visit = order[:, turn : turn + (1 if self._by_rows or turn == 0 else 8 * turn)]
+            turn += visit.shape[1]
+            rows, column = np.nonzero(np.take_along_axis(bound, visit, axis=1) < best[:, None])
+            if not len(rows):
+                break
+            for i, j, group in self._groups(winner[rows], visit[rows, column], rows):
+                group = group[bound[group, j] < best[group]]
                 numbers = margin[group, j], width[group, j], rounding[group, j]
                 found = self._distance(Z[group], z_error[group], i, j, numbers, best[group])
                 radius = np.maximum(found.radius, bound[group, j])  # both bound the distance to this rival
                 closer = radius < best[group]
-                at = group[closer]
-                best[at], rival[at], s[at] = radius[closer], j, found.s[closer]
+                nearer = group[closer]
+                best[nearer], rival[nearer], s[nearer] = radius[closer], j[closer] if self._by_rows else j, found.s[closer]
                 reached[group] = np.minimum(reached[group], found.attack)
         return best, rival, reached, s
 
     def _distance(self, Z, z_error, i, j, numbers, cutoff):
         margin, width, rounding = numbers
+        if self._by_rows:
+            spectrum, h, error, slip = self._alone(Z, z_error, i, j)
+            errors = {"margin_error": width, "slope_error": grow(error + rounding), "curvature_error": slip}
+            return quadric.distance(margin, h, spectrum, cutoff=cutoff, **errors)
         pair = self._pair(min(i, j), max(i, j))
-        x = np.subtract(Z, self.discriminant.means[i], dtype=float)
+        x = np.subtract(Z, self.discriminant.means[i], dtype=float, order="C")
         h, error = self._half_slopes(x, z_error, i, j, pair)
         if self.norm != 2:
             return self._elsewhere(margin, h, grow(error + rounding), i, j, pair)
@@ -483,6 +539,29 @@ class QuadraticBoundary:
             curvature_error=pair.slip,
             cutoff=cutoff,
         )
+
+    def _alone(self, Z, z_error, i: np.ndarray, j: np.ndarray):
+        """Of classes i against rivals j, row by row, where curvatures are diagonal: the spectrum, half-slopes, their l2 errors.
+
+        And by how much the spectrum was lowered. Nothing is a product of matrices, and nothing is kept.
+        """
+        d, p = self.discriminant, self.pullback
+        W = d.precisions[j] - d.precisions[i]
+        x, between = np.subtract(Z, d.means[i], dtype=float, order="C"), d.means[i] - d.means[j]
+        shift = d.precisions[j] * between
+        g = x * W + shift
+        top, lengths = np.abs(W).max(axis=1), row_norms(x) + z_error
+        doubt = d.doubts[i] + d.doubts[j] + UNIT * row_norms(W)
+        lost = gamma(8) * row_norms(shift) + d.doubts[j] * row_norms(between)
+        error = (doubt + 2 * UNIT * top) * lengths + top * z_error + lost + gamma(4) * row_norms(g)
+        if p is not None:
+            error = p.size * error + (gamma(d.n_features + 2) * p.size + p.error) * (row_norms(g) + error)
+            shares = gamma(2 * d.n_features + 4) * fro(p.factor) ** 2 + (2 * p.size + p.error) * p.error
+            doubt = doubt * p.size**2 + shares * row_norms(W)
+            g, W = p.slopes(g), W * p.factor**2
+            top = np.abs(W).max(axis=1)
+        slip = grow(doubt + 2 * UNIT * top + self._rounding[i, j], 16)
+        return quadric.Spectrum.of_rows(W - slip[:, None]), g, grow(error, 16), slip
 
     @staticmethod
     def _oriented(pair: _Pair, i: int, j: int) -> np.ndarray:
@@ -513,7 +592,7 @@ class QuadraticBoundary:
         for i, j, group in self._groups(winner, rival, np.arange(len(Z))):
             pair = self._pair(min(i, j), max(i, j))
             W = self._oriented(pair, i, j)
-            x = np.subtract(Z[group], self.discriminant.means[i], dtype=float)
+            x = np.subtract(Z[group], self.discriminant.means[i], dtype=float, order="C")
             g, error = self._half_slopes(x, z_error[group], i, j, pair)
             top = np.maximum(margin[group, j], 0)
             errors = {"slope_error": grow(error + rounding[group, j]), "curvature_error": pair.curvature_error}
@@ -530,14 +609,18 @@ class QuadraticBoundary:
         out = np.full((len(Z), self.discriminant.n_features if p is None else len(p.basis)), np.nan)
         nothing = np.zeros(len(Z))
         for i, j, group in self._groups(winner, rival, np.arange(len(Z))):
-            pair = self._pair(min(i, j), max(i, j))
-            spectrum = pair.spectra[int(i > j)]
-            x = np.subtract(Z[group], self.discriminant.means[i], dtype=float)
-            h, _ = self._half_slopes(x, nothing[group], i, j, pair)
+            if self._by_rows:
+                spectrum, h, _, _ = self._alone(Z[group], nothing[group], i, j)
+            else:
+                pair = self._pair(min(i, j), max(i, j))
+                spectrum = pair.spectra[int(i > j)]
+                x = np.subtract(Z[group], self.discriminant.means[i], dtype=float, order="C")
+                h, _ = self._half_slopes(x, nothing[group], i, j, pair)
             top = np.maximum(margin[group, j], 0) + width[group, j]
             multiplier = quadric.distance(top, h, spectrum).s if s is None else s[group]
             y = quadric.attack_coordinates(top, h, spectrum, multiplier)
-            y = pair.basis.unrotate(y[:, ::-1] if i > j else y)
+            if not self._by_rows:
+                y = pair.basis.unrotate(y[:, ::-1] if i > j else y)
             out[group] = y if p is None else p.lift(y)
         return out
 

@@ -54,11 +54,13 @@ def farthest(heights: np.ndarray, slopes: np.ndarray, bends: np.ndarray, scale: 
         endless = np.isinf(r)
         never = endless & (excess(np.zeros(len(r)))[0] <= 0)
         r = np.where(endless, 0.0, r)
+        moving = np.ones(len(r), dtype=bool)  # each row until it is there, whatever rows stand beside it
         for _ in range(NEWTONS):
             value, steep = excess(r)
-            step = np.where(value > 0, value / steep, 0.0)
+            step = np.where(moving & (value > 0), value / steep, 0.0)
             r = np.maximum(r - np.nan_to_num(step), 0)
-            if not (step > 1e-14 * r).any():
+            moving = step > 1e-14 * r
+            if not moving.any():
                 break
         for back in BACK:
             above = ~(excess(r)[0] <= 0)
@@ -104,6 +106,7 @@ class Rival:
             s = np.maximum((size / r - gaps).max(axis=1), 0)
             floor = np.maximum(np.maximum(least, 0), 1e-15 * np.abs(self.values).max(axis=-1) + TINY)
             s = np.maximum(s, floor)
+            moving = np.ones(len(s), dtype=bool)
             for _ in range(n_steps):  # Newton on 1 / ||y||, from below the root, where it is monotone
                 last = s
                 inverse = 1 / (gaps + s[:, None])
@@ -111,8 +114,9 @@ class Rival:
                 square = np.einsum("nd,nd->n", y, y)
                 falls = np.einsum("nd,nd,nd->n", y, y, inverse)
                 step = square / falls * (np.sqrt(square) / r[:, 0] - 1)
-                s = np.where(np.isfinite(step), np.maximum(s + np.maximum(step, 0), floor), s)
-                if (s <= last * (1 + 1e-9)).all():
+                s = np.where(moving & np.isfinite(step), np.maximum(s + np.maximum(step, 0), floor), s)
+                moving &= s > last * (1 + 1e-9)
+                if not moving.any():
                     break
         return s
 

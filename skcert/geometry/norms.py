@@ -11,6 +11,7 @@ import numpy as np
 from scipy.linalg.lapack import dposv, dpotrf, dpotri, dpotrs
 
 from skcert.geometry.affine import dual_norms, steepest
+from skcert.geometry.products import column_sums, rows_times
 from skcert.geometry.quadric import Eigenbasis, Spectrum, closed_form_radius, distance
 from skcert.geometry.rounding import TINY, UNIT, fro, gamma, grow, row_norms, shrink
 
@@ -106,8 +107,10 @@ def _separable_root(margin, size, w, slope, bend, sign, max_steps=100) -> np.nda
             a = 2 * sign * slope - 2 * (1 - 2 * slack) * np.where(free, size, 0).sum(axis=1)
             b = np.where(free, w, 0).sum(axis=1) + 2 * slack * np.where(free, np.abs(w), 0).sum(axis=1) + sign * bend
             value = c + r * (a + r * b) + slack * (np.abs(c) + r * (np.abs(a) + r * np.abs(b)))
-            low, high = np.where(value > 0, np.maximum(low, r), low), np.where(value <= 0, np.minimum(high, r), high)
-            if (high * (1 - 4e-14) <= low).all():
+            open_ = high * (1 - 4e-14) > low  # each row until it is there, whatever rows stand beside it
+            low = np.where(open_ & (value > 0), np.maximum(low, r), low)
+            high = np.where(open_ & (value <= 0), np.minimum(high, r), high)
+            if not open_.any():
                 break
             step = 2 * c / (np.sqrt(np.maximum(a * a - 4 * b * c, 0)) - a)
             step *= np.where(value > 0, 1 + 1e-14, 1 - 1e-14)  # beyond the root, so that the other end moves as well
@@ -299,7 +302,7 @@ def _split(margin, g, inverse, p, best, c, n_sweeps) -> tuple[np.ndarray, np.nda
 
     tau rises where y = M^-1 c has ||y||_1 > r and falls where it is shorter: at the optimum they are equal. Arrays are (d, n).
     """
-    y, p = inverse @ c, p[:, None]
+    y, p = np.ascontiguousarray(rows_times(c.T, inverse.T).T), p[:, None]
     tau, pace, last = 0.9 * margin, np.full(len(margin), 0.5), np.zeros(len(margin))
     top, image, record = c.copy(), y.copy(), np.zeros(len(margin))
     for _ in range(n_sweeps):
@@ -309,14 +312,14 @@ def _split(margin, g, inverse, p, best, c, n_sweeps) -> tuple[np.ndarray, np.nda
             new = np.minimum(np.maximum(c[k] - y[k] / row[k], low[k]), high[k])
             y += np.multiply.outer(row, new - c[k])
             c[k] = new
-        e, left = np.abs(g - c), np.maximum(margin - (c * y).sum(axis=0), 0)
+        e, left = np.abs(g - c), np.maximum(margin - column_sums(c * y), 0)
         r = (left / np.maximum(e + np.sqrt(e * e + p * left), TINY)).min(axis=0)
         up = r > record
         top[:, up], image[:, up], record[up], best = c[:, up], y[:, up], r[up], np.maximum(best, r)
-        ratio = np.log(np.maximum(np.abs(y).sum(axis=0), TINY) / best)
+        ratio = np.log(np.maximum(column_sums(np.abs(y)), TINY) / best)
         pace = np.where(ratio * last < 0, pace / 2, pace)
         tau, last = np.clip(tau * np.exp(np.clip(pace * ratio, -1, 1)), best * best * p.min(), margin), ratio
-    return top.T, image.T
+    return np.ascontiguousarray(top.T), np.ascontiguousarray(image.T)
 
 
 def cross_radius(margin, slopes, curvature, *, slope_error=0.0, curvature_error=0.0, euclidean=None, n_sweeps=5) -> np.ndarray:
@@ -378,7 +381,7 @@ def cross_radius(margin, slopes, curvature, *, slope_error=0.0, curvature_error=
             m, g, best = margin[at], slopes[at], np.clip(radius[at], 1e-150, 1e150)
             with np.errstate(all="ignore"):
                 c[k], y = _split(m, np.ascontiguousarray(g.T), inverse, p, best, np.ascontiguousarray(c[k].T), n_sweeps)
-                left = _remainder(m, c[k], y, y @ M, np.abs(y) @ np.abs(M), *proof)
+                left = _remainder(m, c[k], y, rows_times(y, M), rows_times(np.abs(y), np.abs(M)), *proof)
                 rest = grow(grow(np.abs(g - c[k])) + slope_error[at, None])
                 found = closed_form_radius(left[:, None], rest, -grow(p + curvature_error)).min(axis=1)
             radius[at] = np.fmax(radius[at], found)
@@ -407,7 +410,7 @@ def _crossing(u, data, W, size, norm) -> tuple[np.ndarray, np.ndarray]:
     u = u / np.abs(u).max(axis=1, keepdims=True)  # so that no square below underflows; NaN for a ray that is 0
     long = row_norms(u)
     a = (slopes * u).sum(axis=1) + slope_error * long + gamma(d + 8) * (np.abs(slopes) * np.abs(u)).sum(axis=1)
-    b = (u * (u * W if W.ndim == 1 else u @ W)).sum(axis=1)
+    b = (u * (u * W if W.ndim == 1 else rows_times(u, W))).sum(axis=1)
     b += long**2 * (curvature_error + gamma(3 * d + 8) * np.sqrt(d) * size)
     inside = a * a - b * margin - gamma(8) * (a * a + np.abs(b) * margin)
     t = np.where(inside >= 0, margin / (np.sqrt(np.maximum(inside, 0)) - a), np.nan)
@@ -458,7 +461,7 @@ def descent_attack(
             u, long, data = u[rows], long[rows], tuple(x[rows] for x in everything)
             pace = np.minimum(1 / max(size, TINY), 10 * row_norms(u) / row_norms(data[1]))
             for _ in range(n_steps):
-                slope = data[1] + (u * curvature if curvature.ndim == 1 else u @ curvature)
+                slope = data[1] + (u * curvature if curvature.ndim == 1 else rows_times(u, curvature))
                 corner = steepest(slope, norm) * long[:, None]
                 trials = [u + f * (corner - u) for f in (1.0, 0.3, 0.1)] + [_shortened(u - pace[:, None] * slope, long, norm)]
                 best, least = u, long

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from skcert.geometry.products import rows_times
 from skcert.geometry.rounding import UNIT, fro, gamma, grow, orthogonality_defect, row_norms, shrink
 
 #: relative primal-dual gap at which the iteration stops
@@ -104,7 +106,7 @@ class Eigenbasis:
         """Rows in the eigenbasis, and bounds of their l2 errors."""
         if self.vectors is None:
             return g[:, self.order], np.zeros(len(g))
-        return g @ self.vectors, grow(self.turn * row_norms(g))
+        return rows_times(g, self.vectors), grow(self.turn * row_norms(g))
 
     def unrotate(self, y: np.ndarray) -> np.ndarray:
         """Back from the eigenbasis."""
@@ -120,28 +122,46 @@ class Eigenbasis:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Eigenvalues of a curvature in ascending order, and a coarse copy of them in bins.
+    """Eigenvalues of one curvature for all rows, ascending, with a coarse copy of them in bins; or of one for each row.
 
-    ``pole`` is a = max(-w_min, 0) and ``gaps`` are w + a >= 0, so that no denominator below ever cancels.
+    ``bottom`` is w_min, in column ``lowest``; ``pole`` is a = max(-w_min, 0) and ``gaps`` are w + a >= 0, so that no
+    denominator below ever cancels.
     """
 
     values: np.ndarray
-    pole: float
+    lowest: Any
+    bottom: Any
+    pole: Any
     gaps: np.ndarray
-    starts: np.ndarray
-    coarse_gaps: np.ndarray
+    starts: np.ndarray | None = None
+    coarse_gaps: np.ndarray | None = None
 
     @classmethod
     def of(cls, values: np.ndarray) -> Spectrum:
-        pole = max(-float(values[0]), 0.0)
+        """Of eigenvalues in ascending order, shape (d,)."""
+        bottom = float(values[0])
+        pole = max(-bottom, 0.0)
         gaps = values + pole
         starts = _bins(gaps)
         sizes = np.diff(np.append(starts, len(gaps)))
-        return cls(values, pole, gaps, starts, np.add.reduceat(gaps, starts) / sizes)
+        return cls(values, 0, bottom, pole, gaps, starts, np.add.reduceat(gaps, starts) / sizes)
+
+    @classmethod
+    def of_rows(cls, values: np.ndarray) -> Spectrum:
+        """Of eigenvalues in any order, one curvature for each row, shape (n, d)."""
+        lowest = values.argmin(axis=1)
+        bottom = np.take_along_axis(values, lowest[:, None], axis=1)[:, 0]
+        pole = np.maximum(-bottom, 0.0)
+        return cls(values, lowest, bottom, pole, values + pole[:, None])
 
     @property
     def size(self) -> float:
+        """Upper bound of the spectral norm of the one curvature."""
         return float(max(-self.values[0], self.values[-1], 0.0))
+
+    def first(self, slopes: np.ndarray) -> np.ndarray:
+        """Sizes of the slopes along the eigenvector of w_min."""
+        return np.abs(slopes[np.arange(len(slopes)), self.lowest])
 
 
 def _bins(gaps: np.ndarray, n_bins: int = 32, alone: int = 4) -> np.ndarray:
@@ -211,7 +231,8 @@ def distance(
     n, d = slopes.shape
     squares = slopes * slopes
     s = _start(margin, squares, spectrum, cutoff)
-    s, t0, t1, _ = _iterate(margin, squares, s, spectrum.gaps, spectrum.pole, np.abs(slopes[:, 0]), cutoff)
+    first = spectrum.first(slopes)
+    s, t0, t1, _ = _iterate(margin, squares, s, spectrum.gaps, spectrum.pole, first, cutoff)
     slope_error = np.broadcast_to(slope_error, (n,))
 
     a = spectrum.pole
@@ -225,7 +246,6 @@ def distance(
     never = (margin > 0) & _out_of_reach(margin, squares, slope_error, spectrum)
     radius[never] = np.inf
 
-    first = np.abs(slopes[:, 0])
     top = np.maximum(margin, 0) + margin_error
     nearly = _attack_length(top, first, s, t0, t1, a)[0]
     attack = np.full(n, np.inf)
@@ -250,18 +270,18 @@ def attack_coordinates(margin: np.ndarray, slopes: np.ndarray, spectrum: Spectru
     """
     squares = slopes * slopes
     t0, t1, _ = _sums(squares, s, spectrum.gaps)
-    first = np.abs(slopes[:, 0])
-    length, stretch, beta = _attack_length(margin, first, s, t0, t1, spectrum.pole)
+    length, stretch, beta = _attack_length(margin, spectrum.first(slopes), s, t0, t1, spectrum.pole)
     reached = np.isfinite(length)
     stretch, beta = np.where(reached, stretch, np.nan), np.where(reached, beta, np.nan)
     y = -slopes * (s * stretch)[:, None] / (1 + s[:, None] * spectrum.gaps)
-    y[:, 0] -= np.where(slopes[:, 0] >= 0, beta, -beta)
+    lowest = np.arange(len(slopes)), spectrum.lowest
+    y[lowest] -= np.where(slopes[lowest] >= 0, beta, -beta)
     return y
 
 
 def _sums(squares: np.ndarray, s: np.ndarray, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """T_p = sum_k h_k^2 / D_k^(p+1) for p = 0, 1, 2, D = 1 + s (w + a) >= 1: everything the dual and its derivatives need."""
-    inverse = np.multiply.outer(s, gaps)
+    inverse = s[:, None] * gaps
     inverse += 1
     np.reciprocal(inverse, out=inverse)
     weighted = squares * inverse
@@ -282,29 +302,33 @@ def _iterate(margin, squares, s, gaps, pole, first, cutoff=None, rough=0.0, max_
     s = s.copy()
     low, high = np.zeros(n), np.full(n, np.inf)
     # beyond this s every denominator has left 1 behind: the hard case, or a rival that cannot win
-    nearest = gaps[gaps > 0].min(initial=np.inf)
-    end = 1e18 / max(pole, nearest if np.isfinite(nearest) else 0.0, 1e-280)
+    nearest = np.where(gaps > 0, gaps, np.inf).min(axis=-1)
+    end = np.broadcast_to(1e18 / np.maximum(np.maximum(pole, np.where(np.isfinite(nearest), nearest, 0.0)), 1e-280), n)
+    pole = np.broadcast_to(pole, n)
     out = [np.zeros(n), np.zeros(n), np.zeros(n)]
     open_ = (margin > 0) & (squares.max(axis=1, initial=0) > 0)
     rows, idle = np.flatnonzero(open_), np.flatnonzero(~open_)
     if len(idle):  # h = 0: only the hard case can reach the boundary, and it does so at the pole
-        s[idle] = 1e17 / pole if pole > 0 else 0.0
+        with np.errstate(divide="ignore"):
+            s[idle] = np.where(pole[idle] > 0, 1e17 / pole[idle], 0.0)
+    own = gaps.ndim == 2  # every row has its own
     dense = len(rows) == n
     m, h2 = (margin, squares) if dense else (margin[rows], squares[rows])
+    a, w = pole[rows], gaps[rows] if own and not dense else gaps
     for _ in range(max_steps):
         if not len(rows):
             break
         z = s[rows]
-        t0, t1, t2 = _sums(h2, z, gaps)
+        t0, t1, t2 = _sums(h2, z, w)
         for store, value in zip(out, (t0, t1, t2), strict=True):
             store[rows] = value
-        bent = 1 + pole * z
+        bent = 1 + a * z
         psi = z * (t0 + bent * t1)
         if rough:
             done = np.abs(psi - m) <= rough * m
         else:
             lower = np.maximum(z / bent * (m - z * t0), 0)
-            done = _attack_length(m, first[rows], z, t0, t1, pole)[0] <= (1 + GAP) * np.sqrt(lower)
+            done = _attack_length(m, first[rows], z, t0, t1, a)[0] <= (1 + GAP) * np.sqrt(lower)
             if cutoff is not None:
                 done |= lower > cutoff[rows] ** 2
         below = psi < m
@@ -317,14 +341,15 @@ def _iterate(margin, squares, s, gaps, pole, first, cutoff=None, rough=0.0, max_
         lo, hi = low[rows], high[rows]
         bad = ~((step > lo) & (step < hi))
         middle = np.where(np.isinf(hi), lo * 1e3, np.where(lo > 0, np.sqrt(lo) * np.sqrt(hi), hi * 1e-3))
-        step = np.minimum(np.where(bad, middle, step), end)
+        step = np.minimum(np.where(bad, middle, step), end[rows])
         done |= (np.abs(step - z) <= 4e-16 * z) | ~np.isfinite(step)
         s[rows] = np.where(done, z, step)
         if done.any():
             keep = ~done
-            rows, m, h2 = rows[keep], m[keep], h2[keep]
+            rows, m, h2, a = rows[keep], m[keep], h2[keep], a[keep]
+            w = w[keep] if own else w
     if len(rows):  # out of steps: the sums must belong to the s that is returned
-        for store, value in zip(out, _sums(h2, s[rows], gaps), strict=True):
+        for store, value in zip(out, _sums(h2, s[rows], w), strict=True):
             store[rows] = value
     return s, *out
 
@@ -334,7 +359,7 @@ def _start(margin, squares, spectrum, cutoff):
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         s = margin / (2 * squares.sum(axis=1))
     s[~(np.isfinite(s) & (s > 0))] = 1.0
-    if len(spectrum.starts) == squares.shape[1]:
+    if spectrum.starts is None or len(spectrum.starts) == squares.shape[1]:
         return s
     coarse = np.add.reduceat(squares, spectrum.starts, axis=1)
     first = np.sqrt(squares[:, 0])
@@ -364,7 +389,9 @@ def _attack_length(m, first, s, t0, t1, pole):
 
 def _out_of_reach(margin, squares, slope_error, spectrum):
     """Rows on which the margin stays positive everywhere: W > 0 and m > max over u of -(2 g'u + u'Wu) = g'W^-1 g."""
-    if spectrum.values[0] <= 0:
+    bowl = np.broadcast_to(spectrum.bottom > 0, len(margin))
+    if not bowl.any():
         return np.zeros(len(margin), dtype=bool)
-    depth = np.sqrt((squares / spectrum.values).sum(axis=1)) + slope_error / np.sqrt(spectrum.values[0])
-    return grow(depth, squares.shape[1] + 16) ** 2 < shrink(margin)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of rows that are no bowls
+        depth = np.sqrt((squares / spectrum.values).sum(axis=1)) + slope_error / np.sqrt(spectrum.bottom)
+    return bowl & (grow(depth, squares.shape[1] + 16) ** 2 < shrink(margin))

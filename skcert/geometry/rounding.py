@@ -53,8 +53,9 @@ def fro(a: np.ndarray) -> float:
 
 
 def row_norms(a: np.ndarray) -> np.ndarray:
-    """Euclidean norm of every row, rounded up; squares that underflow are paid for by ``TINY``."""
-    return np.sqrt(np.einsum("nd,nd->n", a, a) + a.shape[1] * TINY) * (1 + gamma(a.shape[1] + 3))
+    """Euclidean norm of every row (along the last axis), rounded up; squares that underflow are paid for by ``TINY``."""
+    d = a.shape[-1]
+    return np.sqrt(np.einsum("...d,...d->...", a, a) + d * TINY) * (1 + gamma(d + 3))
 
 
 def column_norms(a: np.ndarray) -> np.ndarray:

@@ -1,0 +1,71 @@
+"""Products of many rows with one matrix, in which no row can tell what other rows stand beside it.
+
+BLAS chooses its kernel, and with it the order in which it sums, by the shape of the whole product: the same point would get
+other last digits alone than in a batch. All orders are within the bounds of :mod:`skcert.geometry.rounding`, so this is not a
+matter of soundness, but of answers that can be compared and kept.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+#: multiplications above which OpenBLAS has left its kernels for small matrices behind, twice over
+LARGE = 2**21
+#: rows at a time where products of fewer would be small ones
+BLOCK = 1024
+#: rows are dealt out to kernels and threads in multiples of this
+TOGETHER = 16
+#: products of fewer rows are taken by one thread: several would share out columns, at places that depend on the rows
+FEW = 512
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread():
+    """A context for many small matrices, on which the threads of BLAS only wait for each other."""
+    return _threads().limit(limits=1, user_api="blas")
+
+
+def least_rows(d: int, m: int) -> int:
+    """Rows with which a product with a (d, m) matrix is taken at least."""
+    return BLOCK if m == 1 else min(BLOCK, -(-LARGE // max(TOGETHER * d * m, 1)) * TOGETHER)
+
+
+def rows_times(rows: np.ndarray, matrix: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """``rows @ matrix``, float64: each row of the product depends on its own row alone, to the last digit.
+
+    Products of one shape are taken by one kernel, and so are large ones of any. Hence small ones are taken in blocks of a
+    fixed size, others with so many rows that they are not small; what is left over is filled up with zeros.
+    """
+    rows = np.ascontiguousarray(rows)  # how rows lie in memory is for BLAS part of the shape, and so is ``out``
+    n, (d, m) = len(rows), matrix.shape
+    least = least_rows(d, m)
+    out = np.empty((n, m)) if out is None else out
+    step = BLOCK if least == BLOCK else n // TOGETHER * TOGETHER
+    full = n // step * step if n >= least else 0
+    for start in range(0, full, step or 1):
+        _multiply(rows[start : start + step], matrix, out[start : start + step])
+    if full < n:
+        filled = np.zeros((least, d))
+        filled[: n - full] = rows[full:]
+        product = np.empty((least, m), order="C" if out.strides[0] >= out.strides[1] else "F")
+        out[full:] = _multiply(filled, matrix, product)[: n - full]
+    return out
+
+
+def _multiply(rows: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> np.ndarray:
+    if len(rows) >= FEW:
+        return np.matmul(rows, matrix, out=out)
+    with one_thread():
+        return np.matmul(rows, matrix, out=out)
+
+
+def column_sums(columns: np.ndarray) -> np.ndarray:
+    """Sums of columns, in the same order for one as for many."""
+    return np.ascontiguousarray(columns.T).sum(axis=1)
