@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_array
 
 from skcert import discriminants
+from skcert.backends.arrays import computed_in_numpy, to_host
 
 
 class Affine(ClassifierMixin, BaseEstimator):
@@ -18,8 +19,8 @@ class Affine(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     coef : array-like of shape (n_classes, n_features), or (1, n_features) or (n_features,) for two classes
-        A single row is the score of the second class against the first, which wins where it is not positive. Tensors are
-        taken off their device: ``linear.weight.detach().cpu().numpy()`` is what is needed.
+        A single row is the score of the second class against the first, which wins where it is not positive. Tensors as they
+        are: ``linear.weight`` and ``linear.bias``.
     intercept : array-like of shape (n_classes,), (1,) or ()
         ``-inf`` drops a class.
     classes : array-like of shape (n_classes,), default=None
@@ -46,7 +47,7 @@ class Affine(ClassifierMixin, BaseEstimator):
 
     @property
     def _discriminant(self) -> discriminants.Affine:
-        return discriminants.Affine.exact(self.coef, self.intercept)
+        return discriminants.Affine.exact(to_host(self.coef), to_host(self.intercept))
 
     @property
     def classes_(self) -> np.ndarray:
@@ -67,6 +68,7 @@ class Affine(ClassifierMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
+    @computed_in_numpy
     def fit(self, X, y=None):
         """Nothing to learn: return self, so that it can stand at the end of a pipeline that is fitted."""
         self._checked(X)
@@ -78,11 +80,13 @@ class Affine(ClassifierMixin, BaseEstimator):
             raise ValueError(f"X has {X.shape[1]} features, but Affine is expecting {self.n_features_in_} features as input.")
         return X
 
+    @computed_in_numpy
     def decision_function(self, X) -> np.ndarray:
         """Scores, shape (n_samples, n_classes); for two classes what the second has more than the first, (n_samples,)."""
         scores = self._discriminant.scores(self._checked(X))
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
+    @computed_in_numpy
     def predict(self, X) -> np.ndarray:
         """The class with the largest score; on a tie the first of them."""
         return self.classes_[self._discriminant.scores(self._checked(X)).argmax(axis=1)]

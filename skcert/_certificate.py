@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 from skcert._printing import round_down
+from skcert.backends.arrays import like, namespace_of, to_host
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,27 +25,33 @@ def _is_number(labels: np.ndarray) -> bool:
     return labels.dtype.kind in "biuf"
 
 
-def _joined(parts: list) -> np.ndarray | None:
-    return None if any(part is None for part in parts) else np.concatenate(parts)
+def _joined(parts: list) -> Any:
+    return None if any(part is None for part in parts) else (namespace_of(parts[0]) or np).concat(parts)
+
+
+#: fields with a number or label for each point
+ARRAYS = ("prediction", "radius", "runner_up", "attack_radius", "attack", "abstained", "n_passes")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Certificate:
     """One certificate per row of X: no perturbation shorter than ``radius`` changes ``prediction``.
 
+    Its arrays are in the library and on the device of the points that were certified, but text labels, which only NumPy has.
+
     Attributes
     ----------
-    prediction : ndarray of shape (n_samples,)
+    prediction : array of shape (n_samples,)
         What the estimator's own ``predict`` returns.
-    radius : ndarray of shape (n_samples,)
+    radius : array of shape (n_samples,)
         Certified radius of the open ball, in ``norm`` and in the units of ``space``: a lower bound of the distance to the
         nearest point of another class. 0 on a tie, ``inf`` where no rival can ever win.
-    runner_up : ndarray of shape (n_samples,)
+    runner_up : array of shape (n_samples,)
         The class whose boundary is nearest (by the method used).
-    attack_radius : ndarray of shape (n_samples,)
+    attack_radius : array of shape (n_samples,)
         Length of the shortest perturbation known to change the class, an upper bound of the distance; for method "exact"
         within 1e-6 of ``radius``. ``inf`` where none is known.
-    attack : ndarray or DataFrame of the shape of X, or None
+    attack : array or DataFrame of the shape of X, or None
         With ``return_attack=True``, points at ``attack_radius`` whose prediction differs, checked with ``predict``; rows of
         NaN where none was found.
     norm : {1, 2, inf}
@@ -62,16 +69,16 @@ class Certificate:
     arithmetic : str
         In which the promise holds for the estimator's own ``predict``, at every point that this type can represent: "float64",
         "float32", or the encoders that are taken in real numbers.
-    abstained : ndarray of bool, shape (n_samples,), or None
+    abstained : array of bool, shape (n_samples,), or None
         Of a smoothed classifier: where its votes certify nothing.
-    n_passes : ndarray of int, shape (n_samples,), or None
+    n_passes : array of int, shape (n_samples,), or None
         Of a smoothed classifier: votes that were taken.
     """
 
-    prediction: np.ndarray
-    radius: np.ndarray
-    runner_up: np.ndarray
-    attack_radius: np.ndarray
+    prediction: Any
+    radius: Any
+    runner_up: Any
+    attack_radius: Any
     attack: Any
     norm: float
     space: str
@@ -81,13 +88,14 @@ class Certificate:
     exact: bool = False
     feature_scale: Any = None
     arithmetic: str = "real numbers"
-    abstained: np.ndarray | None = None
-    n_passes: np.ndarray | None = None
+    abstained: Any = None
+    n_passes: Any = None
     _votes: Any = field(default=None)
     _origin: Any = field(default=None)
 
     def __post_init__(self) -> None:
-        if np.isnan(self.radius).any():
+        xp = namespace_of(self.radius) or np
+        if xp.any(xp.isnan(self.radius)):
             raise ValueError("A radius is NaN: what is not known must be certified at 0.")
 
     @classmethod
@@ -100,16 +108,15 @@ class Certificate:
             parts[0],
             guarantee=weakest.guarantee,
             confidence=min(part.confidence for part in parts),
-            prediction=np.concatenate([part.prediction for part in parts]),
-            radius=np.concatenate([part.radius for part in parts]),
-            runner_up=np.concatenate([part.runner_up for part in parts]),
-            attack_radius=np.concatenate([part.attack_radius for part in parts]),
-            abstained=_joined([part.abstained for part in parts]),
-            n_passes=_joined([part.n_passes for part in parts]),
+            **{name: _joined([getattr(part, name) for part in parts]) for name in ARRAYS if name != "attack"},
         )
 
+    def _like(self, X: Any) -> Certificate:
+        """The same with its arrays in the namespace and on the device of X; of nothing, in NumPy."""
+        return replace(self, **{name: like(X, getattr(self, name)) for name in ARRAYS})
+
     def __len__(self) -> int:
-        return len(self.radius)
+        return self.radius.shape[0]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_origin": None}  # numbers travel, the model and its points stay
@@ -147,15 +154,15 @@ class Certificate:
             raise ValueError("This certificate has no model to explain it: certify the points again.")
         if not -len(self) <= i < len(self):
             raise IndexError(f"i must be the number of a certified point, below {len(self)}, got {i!r}.")
-        return self._origin.explain(self, range(len(self))[i])
+        return self._origin.explain(self._like(None), range(len(self))[i])
 
-    def robust_at(self, r: float) -> np.ndarray:
+    def robust_at(self, r: float) -> Any:
         """Whether each prediction is certified at r > 0: ``radius >= r``, shape (n_samples,)."""
         if not r > 0:
             raise ValueError(f"r must be positive, got {r!r}: at radius 0 there is nothing to certify.")
         return self.radius >= r
 
-    def certified_accuracy(self, y, radii) -> np.ndarray:
+    def certified_accuracy(self, y, radii) -> Any:
         """Share of points that are predicted as ``y`` and certified at each radius.
 
         Parameters
@@ -167,20 +174,21 @@ class Certificate:
 
         Returns
         -------
-        accuracy : ndarray of the shape of ``radii``
+        accuracy : array of the shape of ``radii``
+            In the library of this certificate.
         """
-        y = self.check_labels(y)
-        radii = np.asarray(radii, dtype=float)
+        y, radius, prediction = self.check_labels(y), to_host(self.radius), to_host(self.prediction)
+        radii = np.asarray(to_host(radii), dtype=float)
         if np.isnan(radii).any() or (radii < 0).any():
             raise ValueError(f"radii must be numbers >= 0, got {radii!r}.")
-        right = np.sort(self.radius[self.prediction == y])
-        return (len(right) - np.searchsorted(right, radii, side="left")) / len(y)
+        right = np.sort(radius[prediction == y])
+        return like(self.radius, (len(right) - np.searchsorted(right, radii, side="left")) / len(y))
 
     def check_labels(self, y) -> np.ndarray:
-        """``y`` as an array that can be compared with the predictions, or ValueError."""
+        """``y`` as a NumPy array that can be compared with the predictions, or ValueError."""
         if not len(self):
             raise ValueError("This certificate has no points: there is nothing to score.")
-        y, prediction = column_or_1d(y), self.prediction
+        y, prediction = column_or_1d(to_host(y)), to_host(self.prediction)
         assert_all_finite(y, input_name="y")
         if y.shape != prediction.shape:
             raise ValueError(f"y must have one label per certified point, shape {prediction.shape}, got {y.shape}.")
@@ -198,8 +206,8 @@ class Certificate:
         except ImportError:
             raise ImportError("Certificate.to_frame needs pandas: pip install pandas.") from None
 
-        columns = ("prediction", "radius", "runner_up", "attack_radius", "abstained", "n_passes")
-        return pd.DataFrame({name: getattr(self, name) for name in columns if getattr(self, name) is not None})
+        columns = {name: getattr(self._like(None), name) for name in ARRAYS if name != "attack"}
+        return pd.DataFrame({name: values for name, values in columns.items() if values is not None})
 
     def _meaning(self) -> str:
         if self.guarantee == "none":
@@ -207,7 +215,7 @@ class Certificate:
         return "distances to the boundary" if self.exact else "lower bounds of the distance"
 
     def _summary(self) -> list[tuple[str, str]]:
-        n = len(self.radius)
+        n, radius, attack_radius = len(self), to_host(self.radius), to_host(self.attack_radius)
         level = "" if self.guarantee != "probabilistic" else f" at level {self.confidence:g}"
         rows = [
             ("points", str(n)),
@@ -218,15 +226,15 @@ class Certificate:
             ("predict in", self.arithmetic),
         ]
         if n:
-            low, middle, high = np.quantile(self.radius, [0.1, 0.5, 0.9], method="lower")
+            low, middle, high = np.quantile(radius, [0.1, 0.5, 0.9], method="lower")
             rows.append(("radius, median", round_down(middle)))
             rows.append(("radius, 10 % to 90 %", f"{round_down(low)} to {round_down(high)}"))
-            rows.append(("not certified", str(int((self.radius == 0).sum()))))
+            rows.append(("not certified", str(int((radius == 0).sum()))))
             if self.n_passes is not None:
-                rows.append(("votes, mean", f"{self.n_passes.mean():.0f}"))
-            known = np.isfinite(self.attack_radius) & (self.attack_radius > 0)
+                rows.append(("votes, mean", f"{to_host(self.n_passes).mean():.0f}"))
+            known = np.isfinite(attack_radius) & (attack_radius > 0)
             if known.any() and not self.exact:
-                share = np.median(np.minimum(self.radius[known] / self.attack_radius[known], 1))
+                share = np.median(np.minimum(radius[known] / attack_radius[known], 1))
                 rows.append(("radius / attack", round_down(float(share), 3)))
         return rows
 

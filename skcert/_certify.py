@@ -16,11 +16,12 @@ from skcert._certificate import Certificate
 from skcert._estimate import estimate
 from skcert._explanation import Origin
 from skcert._gmm import CertifiedGMMClassifier
-from skcert._points import Points, dense, floats, numbers, source_of, transformed, unit_of
+from skcert._points import Points, dense, dispatched, floats, numbers, predicted, source_of, transformed, unit_of
 from skcert._smoothing import RandomizedSmoothingClassifier
 from skcert.adapters import Uncertifiable, discriminant_of, inherits
 from skcert.adapters.composites import is_nothing, link, unrolled
 from skcert.adapters.models import compares_own_scores, unit_of_scores
+from skcert.backends.arrays import has_cupy, hosted, like, namespace_of, on_cuda, to_cupy, to_host
 from skcert.boundaries import (
     PAIR_BUDGET,
     AffineBoundary,
@@ -43,6 +44,7 @@ CACHE = 4 * 2**20
 #: pairs of classes of a linear rule along whose differences the error of an encoder is looked at, at most
 MOST_PAIRS = 500
 METHODS = ("auto", "exact", "pairwise", "paper")
+DEVICES = (None, "cpu", "cuda")
 #: how far beyond the computed attack a class change is looked for, before it counts as not found
 STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 5e-6, 5e-5, 5e-4, 5e-3, 0.05, 0.5)
 
@@ -86,6 +88,7 @@ class _Request:
     links: tuple[Link, ...]
     feature_scale: Any
     attack: bool
+    gpu: bool
 
 
 class Certifier:
@@ -99,6 +102,8 @@ class Certifier:
     estimator : fitted classifier or Pipeline ending in one
         Classifiers with linear or quadratic scores and the usual transformers; searches, FrozenEstimator and inner pipelines
         are looked into. The guide lists them. More by :func:`register_discriminant`, :func:`register_perturbation`.
+    device : {None, "cpu", "cuda"}, default=None
+        Where distances are computed: where the points are, or there. See :func:`certify`.
 
     Attributes
     ----------
@@ -118,9 +123,15 @@ class Certifier:
     True
     """
 
-    def __init__(self, estimator: Any):
+    def __init__(self, estimator: Any, *, device: str | None = None):
+        if device not in DEVICES:
+            raise ValueError(f"device must be one of {DEVICES}, got {device!r}.")
+        if device == "cuda":
+            from skcert.backends import cuda  # it needs CuPy
+
+            cuda.require()
         check_is_fitted(estimator)
-        self.estimator = estimator
+        self.estimator, self.device = estimator, device
         *before, (_, self._model) = unrolled(estimator, "")
         self._steps = [(name, step) for name, step in before if not is_nothing(step)]
         # a step that does nothing still has a name, and its output is that of the steps before it
@@ -135,7 +146,7 @@ class Certifier:
         if is_nothing(self._model):
             raise Uncertifiable("The pipeline ends in a step that does nothing: expected a classifier as its last step.")
         check_is_fitted(self._model)
-        self._classes = np.array(self._model.classes_)
+        self._classes = np.array(to_host(self._model.classes_))
         self._links: dict[int, tuple[Link, ...]] = {}
         self._passages: dict[Any, _Passage] = {}
         self._smoothed = isinstance(self._model, RandomizedSmoothingClassifier) and inherits(
@@ -180,19 +191,27 @@ class Certifier:
         if issparse(X):
             raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
 
+        passed = X
         for _, step in self._steps[:start]:
             X = transformed(step, X)
         X = X.toarray() if issparse(X) else X  # what an encoder made, perhaps
-        request = _Request(norm, method, space, start, links, feature_scale, return_attack)
-        made = Certificate.concatenate([self._batch(rows, request) for rows in self._batches(X, links, return_attack)])
-        return replace(made, feature_scale=feature_scale, _origin=Origin(self, X, request))
+        request = _Request(norm, method, space, start, links, feature_scale, return_attack, self._on_gpu(X))
+        if (made := self._staying(X, request)) is None:
+            X = X if dispatched(X) else to_host(X)
+            made = Certificate.concatenate([self._batch(rows, request) for rows in self._batches(X, request)])
+        return replace(made._like(passed), feature_scale=feature_scale, _origin=Origin(self, X, request))
 
-    def _batches(self, X, links, return_attack):
+    def _on_gpu(self, X) -> bool:
+        """Whether distances are computed on the GPU: where the device says so, or the points are there and CuPy is as well."""
+        return self.device == "cuda" or (self.device is None and on_cuda(X) and has_cupy())
+
+    def _batches(self, X, request: _Request):
         """X in parts that stay in the cache from one step to the next; whole where there is no step, or one that may mind."""
+        links = request.links
         carriers = [carrier for each in links for carrier in each.carriers]
         values = floats(X)
         linear = isinstance(self._discriminant, Affine) and all(isinstance(carrier, AffineStep) for carrier in carriers)
-        if self._known(links) or return_attack or not linear or values is None or not values.size:
+        if self._known(links) or request.attack or request.gpu or not linear or values is None or not values.size:
             return [X]
         # every look at a frame costs scikit-learn milliseconds
         rows = batches(len(values), values.shape[1] * values.itemsize, CACHE if values is X else 4 * CACHE)
@@ -208,16 +227,16 @@ class Certifier:
             return self._by_votes(X, request)
         if (certificate := self._by_own_scores(X, request)) is not None:
             return certificate
-        links, outputs = request.links, self._outputs(X, request)
+        links, made = request.links, self._outputs(X, request)
+        outputs = [to_host(each) for each in made]
         _check_shapes(links, outputs)
-        seen = outputs[-1]
         if self._known(links):
             theirs = None
-            latents = validate_data(self._model, seen, reset=False, dtype=[np.float64, np.float32])
+            latents = validate_data(self._model, outputs[-1], reset=False, dtype=[np.float64, np.float32])
         else:
-            theirs = self._model.predict(seen)  # it also checks what reaches it
-            latents = numbers(seen)
-        points = Points.of(X if links or hasattr(X, "columns") else dense(latents))
+            theirs = predicted(self._model, made[-1])  # it also checks what reaches it
+            latents = numbers(outputs[-1])
+        points = Points.of(outputs[0] if links or hasattr(X, "columns") else dense(latents))
         scale, asked = self._scale(request.feature_scale, points)
         units = self._units(links, outputs)
         estimated = any(isinstance(carrier, EstimatedStep) for each in links for carrier in each.carriers)
@@ -237,7 +256,7 @@ class Certifier:
             runner_up = np.where(theirs == prediction, runner_up, prediction)
             prediction = theirs
         if request.attack:
-            attack, attack_radius = self._verified(points, nearest.attack, prediction, request.norm, scale, request.start)
+            attack, attack_radius = self._verified(X, points, nearest.attack, prediction, request.norm, scale, request.start)
             radius = np.minimum(radius, attack_radius)  # rounding in predict can let an attack cross a little early
         return Certificate(
             prediction,
@@ -254,6 +273,47 @@ class Certifier:
             arithmetic=_arithmetic(links, units),
         )
 
+    def _staying(self, X, request: _Request) -> Certificate | None:
+        """The certificate of points on a GPU that our own classifier is given as they are: they stay there.
+
+        None where this does not apply, and where something is wrong with the points: what checks them on the host will say.
+        """
+        if not (request.gpu and on_cuda(X) and self._known(request.links)) or request.attack:
+            return None
+        from skcert.backends import cuda  # it needs CuPy
+
+        xp, d = namespace_of(X), self._model.n_features_in_
+        if X.ndim != 2 or X.shape[1] != d or not X.shape[0] or X.dtype not in (xp.float32, xp.float64):
+            return None
+        if not xp.all(xp.isfinite(X)):
+            return None
+        one = Points.of(np.zeros((1, d)))  # what the way to the boundary depends on
+        scale, asked = self._scale(request.feature_scale, one)
+        passage = self._passage((), (UNIT,), one, np.zeros(d, dtype=bool), request.norm, scale, asked)
+        method = self._auto(passage.boundary) if request.method == "auto" else request.method
+        if not cuda.supports(passage.boundary, method):
+            return None
+        nearest = cuda.nearest(passage.boundary, to_cupy(X), method=method)
+        return Certificate(
+            self._classes[to_host(nearest.winner)],
+            nearest.radius,
+            self._classes[to_host(nearest.runner_up)],
+            nearest.attack_radius,
+            None,
+            request.norm,
+            request.space,
+            guarantee="deterministic",
+            confidence=1.0,
+            method=method,
+            exact=self._is_exact(passage, method),
+            arithmetic=_arithmetic((), (UNIT,)),
+        )
+
+    def _is_exact(self, passage: _Passage, method: str) -> bool:
+        """Whether radii are distances themselves."""
+        exact = not passage.route.bends and method != "paper" and (method == "exact" or isinstance(self._discriminant, Affine))
+        return exact and getattr(passage.boundary, "exact", True)
+
     def _outputs(self, X, request: _Request) -> list[Any]:
         """The points in their space, and after every step from there on."""
         outputs = [X]
@@ -263,11 +323,11 @@ class Certifier:
 
     def _by_votes(self, X, request: _Request) -> Certificate:
         """The certificate of a smoothed classifier, from the radius where its noise is added (theory 2.4)."""
-        links, outputs = request.links, self._outputs(X, request)
+        links, outputs = request.links, [to_host(each) for each in self._outputs(X, request)]
         _check_shapes(links, outputs)
         if any(isinstance(carrier, EstimatedStep) for each in links for carrier in each.carriers):
             raise Uncertifiable("lipschitz='clever' estimates margins of scores, and a smoothed classifier has none.")
-        points = Points.of(X)
+        points = Points.of(outputs[0])
         if links and np.isnan(points.values).any():
             raise ValueError(
                 "X has missing values, and steps before a RandomizedSmoothingClassifier: put these inside it, as "
@@ -305,7 +365,8 @@ class Certifier:
         values = floats(X)
         if values is None or not values.size or request.attack or request.method == "paper" or not self._own_scores:
             return None
-        if {"predict", "decision_function"} & set(vars(self._model)):
+        model = hosted(self._model)
+        if {"predict", "decision_function"} & set(vars(model)):
             return None
         if not all(type(step).__module__.startswith("sklearn.") for _, step in self._steps[request.start :]):
             return None  # of others it is not known how they compute
@@ -313,7 +374,7 @@ class Certifier:
             return None
         with config_context(assume_finite=True):  # what is not finite shows in the scores
             seen = self._outputs(X, request)[-1]
-            scores, latents = self._model.decision_function(seen), floats(seen)
+            scores, latents = model.decision_function(seen), floats(seen)
         if latents is None or not values.dtype == latents.dtype == scores.dtype == np.float64:
             return None
         still = np.zeros(values.shape[1], dtype=bool)
@@ -400,7 +461,7 @@ class Certifier:
         else:
             asked = np.ones(d, dtype=bool)
         try:
-            scale = np.asarray(feature_scale, dtype=float)
+            scale = np.asarray(to_host(feature_scale), dtype=float)
         except (TypeError, ValueError):
             raise ValueError(f"feature_scale must be an array of numbers or a dict by column, got {feature_scale!r}.") from None
         if scale.shape != (d,):
@@ -504,20 +565,18 @@ class Certifier:
                 at = batch if len(groups) == 1 else group[batch]
                 source = source_of(points.values[at], [part[at] for part in fixed])
                 known = None if voted is None else voted.take(at)
-                out.put(at, self._part(passage, links, outputs, at, source, latents, method, attack, known))
-        exact = not whole.bends and method != "paper" and (method == "exact" or isinstance(self._discriminant, Affine))
-        exact = exact and getattr(passage.boundary, "exact", True)
-        return out, method, exact
+                out.put(at, self._part(passage, request, outputs, at, source, latents, method, known))
+        return out, method, self._is_exact(passage, method)
 
     def _units(self, links, outputs) -> tuple[float, ...]:
         """The unit of rounding of every step, by what it was given, keeps or made, and of the classifier."""
         seen = [unit_of(X) for X in outputs]
         steps = [SINGLE if each.single else max(seen[n : n + 2]) for n, each in enumerate(links)]
-        return (*steps, unit_of_scores(self._model, seen[-1]))
+        return (*steps, unit_of_scores(hosted(self._model), seen[-1]))
 
-    def _part(self, passage, links, outputs, at, source, latents, method, attack, voted=None) -> Nearest:
+    def _part(self, passage, request: _Request, outputs, at, source, latents, method, voted=None) -> Nearest:
         """One batch: along the route, to the boundary, and back."""
-        route, last = passage.route, passage.folded
+        route, last, links, attack = passage.route, passage.folded, request.links, request.attack
         seen = {place: dense(outputs[place + 1][at]) for place in route.blind}
         start, error, stops = route.trace(source, seen)
         if links and last is not None:
@@ -527,7 +586,7 @@ class Certifier:
                 if not last.agrees(start[rows], dense(after[rows]), single=any(each.single for each in links), error=doubt):
                     self._name_step(links, outputs)
         if voted is None:
-            found = passage.boundary.nearest(start, error, method=method, attack=attack)
+            found = _nearest(passage.boundary, start, error, method, attack, request.gpu)
         else:
             found = replace(voted, radius=passage.boundary.before(voted.radius))
         if route.bends:
@@ -573,8 +632,9 @@ class Certifier:
         scores = self._discriminant.scores(points)
         at = np.arange(len(differ))
         short = scores[at, nearest.winner[differ]] - scores[at, codes]
-        single = np.float32 in (latents.dtype, getattr(getattr(self._model, "coef_", None), "dtype", None))
-        single = single or unit_of_scores(self._model, unit_of(latents)) > UNIT  # what it makes of its own parameters
+        model = hosted(self._model)
+        single = np.float32 in (latents.dtype, getattr(getattr(model, "coef_", None), "dtype", None))
+        single = single or unit_of_scores(model, unit_of(latents)) > UNIT  # what it makes of its own parameters
         size = np.where(np.isfinite(scores), np.abs(scores), 0).max(axis=1) + np.abs(points).max(axis=1) ** 2
         if isinstance(self._discriminant, Affine):  # what was summed up to the scores
             rule = self._discriminant
@@ -592,13 +652,13 @@ class Certifier:
 
     def _predict_from(self, points, start: int) -> np.ndarray:
         if start == 0:
-            return self.estimator.predict(points)
+            return predicted(self.estimator, points)
         for _, step in self._steps[start:]:
             points = transformed(step, points)
-        return self._model.predict(points)
+        return predicted(self._model, points)
 
-    def _verified(self, points: Points, moves, prediction, norm, scale, start):
-        """Attack points in the type of X, each lengthened by as little as makes ``predict`` change."""
+    def _verified(self, X, points: Points, moves, prediction, norm, scale, start):
+        """Attack points of the points of X, in its type, each lengthened by as little as makes ``predict`` change."""
         columns = np.flatnonzero(points.numeric & (np.nan_to_num(moves) != 0).any(axis=0))
         types = points.types()
         values = points.values.astype(float)
@@ -611,7 +671,8 @@ class Certifier:
             trial = values[pending] + moves[pending] * (1 + stretch)
             for c in columns:  # as the container will hold it
                 trial[:, c] = trial[:, c].astype(types[c])
-            changed = self._predict_from(points.moved(pending, trial, columns), start) != prediction[pending]
+            moved = points.moved(pending, trial, columns)
+            changed = self._predict_from(like(X, moved), start) != prediction[pending]
             attack[pending[changed]] = trial[changed]
             found[pending[changed]] = True
             pending = pending[~changed]
@@ -620,6 +681,16 @@ class Certifier:
         attack[~found] = np.nan
         everywhere = np.arange(len(types)) if points.numeric.all() and not hasattr(points.origin, "columns") else columns
         return points.moved(np.arange(len(values)), attack, everywhere), lengths
+
+
+def _nearest(boundary, start, error, method: str, attack: bool, gpu: bool) -> Nearest:
+    """Distances to a boundary: on the GPU where it is meant to and can, else on the CPU."""
+    if gpu and error is None and not attack:
+        from skcert.backends import cuda  # it needs CuPy
+
+        if cuda.supports(boundary, method):
+            return cuda.nearest(boundary, start, method=method)
+    return boundary.nearest(start, error, method=method, attack=attack)
 
 
 def _still_holds(links: tuple[Link, ...]) -> bool:
@@ -694,7 +765,9 @@ def _by_gaps(values: np.ndarray, used: np.ndarray | None) -> tuple[np.ndarray, l
     return kinds, np.split(order, np.cumsum(np.bincount(of.ravel()))[:-1])
 
 
-def certify(estimator, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False) -> Certificate:
+def certify(
+    estimator, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False, device=None
+) -> Certificate:
     """How far each row of X may move before the prediction of a fitted estimator can change.
 
     Parameters
@@ -719,17 +792,21 @@ def certify(estimator, X, *, norm=2, method="auto", space="input", feature_scale
         name have 1. Missing cells, and columns that are encoded as categories or hold no numbers, never move.
     return_attack : bool, default=False
         Also return, for each row, a point at ``attack_radius`` that is predicted differently.
+    device : {None, "cpu", "cuda"}, default=None
+        Where distances are computed. None: where the points are, in the space that is certified. "cuda": on the GPU, through
+        which points in main memory are streamed; kinds of boundaries that it has no kernels for are computed on the CPU.
 
     Returns
     -------
     Certificate
+        Its arrays are in the library and on the device of X.
 
     Raises
     ------
     skcert.Uncertifiable
         A step or classifier has no rule; the message names it and the remedies.
     ValueError
-        Unknown norm, method or space; or a step or classifier that does not behave on X as its parameters say.
+        Unknown norm, method, space or device; or a step or classifier that does not behave on X as its parameters say.
 
     Notes
     -----
@@ -754,6 +831,6 @@ def certify(estimator, X, *, norm=2, method="auto", space="input", feature_scale
     >>> certificate.certified_accuracy(y, [0, 0.5, 1]).round(2)
     array([0.95, 0.93, 0.88])
     """
-    return Certifier(estimator).certify(
+    return Certifier(estimator, device=device).certify(
         X, norm=norm, method=method, space=space, feature_scale=feature_scale, return_attack=return_attack
     )

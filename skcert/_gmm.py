@@ -18,6 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from skcert import components as mixtures
 from skcert import estimation
+from skcert.backends.arrays import computed_in_numpy, to_host
 from skcert.discriminants import Affine, LogSumExp, NearestEllipsoid, Quadratic
 from skcert.geometry.rounding import UNIT, grow
 
@@ -164,6 +165,9 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
     over batches gives what ``fit`` gives on their union, and integer weights count as repeated points. Covariances are
     divided by n, as in :func:`sklearn.covariance.ledoit_wolf`.
 
+    X, y and weights may be arrays of any library of the array API, such as PyTorch or CuPy. Results are in the library and on
+    the device of X, fitted attributes in NumPy always: a model fitted on arrays of one library predicts for any other.
+
     With several components EM runs without shrinkage: by :class:`sklearn.mixture.GaussianMixture` in each class, or over all
     classes jointly for "tied". From its responsibilities weights, means and covariances are estimated once more, as those of
     classes are, and shrunk; so a single component is estimated exactly as with ``n_components=1``. EM needs all points at once
@@ -228,6 +232,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
 
     # -- fitting ---------------------------------------------------------------------------------------------------
 
+    @computed_in_numpy
     def fit(self, X, y, sample_weight=None) -> CertifiedGMMClassifier:
         """Estimate priors, means and covariances.
 
@@ -270,6 +275,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
             self._finish()
         return self
 
+    @computed_in_numpy
     def partial_fit(self, X, y, classes=None, sample_weight=None) -> CertifiedGMMClassifier:
         """Add a batch of points; the result is that of ``fit`` on all points seen so far, ``fit`` itself included.
 
@@ -380,10 +386,10 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         >>> model.predict([[-4.0], [1.0], [2.0]]).tolist()
         ['b', 'a', 'b']
         """
-        means = np.array(means, dtype=float)
+        means = np.array(to_host(means), dtype=float)
         if means.ndim != 2 or not means.size:
             raise ValueError(f"means must have shape (n_classes, n_features), got {means.shape}.")
-        covariances = np.array(covariances, dtype=float)
+        covariances = np.array(to_host(covariances), dtype=float)
         C, d = means.shape
         covariance_type = covariance_type or _type_by_shape(covariances, C, d)
         expected = {"full": (C, d, d), "tied": (d, d), "diag": (C, d), "spherical": (C,)}
@@ -593,6 +599,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         scores = rule.scores(X)
         return scores / 2 if isinstance(rule.components if isinstance(rule, LogSumExp) else rule, Quadratic) else scores
 
+    @computed_in_numpy
     def predict(self, X) -> np.ndarray:
         """Predict the class of every row of X.
 
@@ -607,6 +614,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         X = self._check(X)
         return self.classes_[self._discriminant.winners(X)]
 
+    @computed_in_numpy
     def decision_function(self, X) -> np.ndarray:
         """Log joint density of every class, up to a common term; minus the distances for "nearest-ellipsoid".
 
@@ -623,16 +631,35 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
     @available_if(_on_bayes)
+    @computed_in_numpy
     def predict_log_proba(self, X) -> np.ndarray:
         """Log posterior probabilities under the fitted mixture, shape (n_samples, n_classes)."""
         scores = self._log_joint(self._check(X))
         return scores - logsumexp(scores, axis=1, keepdims=True)
 
     @available_if(_on_bayes)
+    @computed_in_numpy
     def predict_proba(self, X) -> np.ndarray:
         """Posterior probabilities under the fitted mixture, shape (n_samples, n_classes)."""
         return np.exp(self.predict_log_proba(X))
 
+    @computed_in_numpy
+    def score(self, X, y, sample_weight=None) -> float:
+        """Share of the rows of X that are predicted as ``y``, which counts them with ``sample_weight``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float
+        """
+        return super().score(X, y, sample_weight)
+
+    @computed_in_numpy
     def score_samples(self, X) -> np.ndarray:
         """Log density of every row of X under the fitted mixture: low means untypical, whatever its radius.
 
@@ -682,13 +709,13 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
             X[own] = self.means_[c] + (X[own] * np.sqrt(S) if S.ndim == 1 else X[own] @ np.linalg.cholesky(S).T)
         return X, self.classes_[self.component_class_[drawn]]
 
-    def certify(self, X, *, norm=2, method="auto", feature_scale=None, return_attack=False):
+    def certify(self, X, *, norm=2, method="auto", feature_scale=None, return_attack=False, device=None):
         """Certified radii of the predictions on X: :func:`skcert.certify` with this classifier.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-        norm, method, feature_scale, return_attack
+        norm, method, feature_scale, return_attack, device
             See :func:`skcert.certify`.
 
         Returns
@@ -697,7 +724,9 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         """
         from skcert._certify import certify
 
-        return certify(self, X, norm=norm, method=method, feature_scale=feature_scale, return_attack=return_attack)
+        return certify(
+            self, X, norm=norm, method=method, feature_scale=feature_scale, return_attack=return_attack, device=device
+        )
 
 
 def _is_count(value) -> bool:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn import get_config
 
+from skcert.backends.arrays import hosted, namespace_of, to_host
 from skcert.geometry.rounding import SINGLE, UNIT
 
 #: types of numbers that are kept; others become float64
@@ -32,7 +34,7 @@ def numbers(X: Any) -> Any:
     """What a step has made of points as a float array, or as a sparse one whose rows can be taken; text as zeros."""
     if issparse(X):
         return X.tocsr()
-    X = np.asarray(X)
+    X = np.asarray(to_host(X))
     if X.dtype in FLOATS:
         return X
     try:
@@ -74,12 +76,28 @@ def source_of(values: np.ndarray, constants: list) -> np.ndarray:
 
 def own_copy(X: Any) -> Any:
     """X for somebody who may write into it."""
+    if (xp := namespace_of(X)) is not None:
+        return xp.asarray(X, copy=True)
     return X.copy() if hasattr(X, "copy") else copy.copy(X)
 
 
+def dispatched(X: Any) -> bool:
+    """Whether scikit-learn's estimators compute on X in its own library, as it was told to, and not in NumPy."""
+    return namespace_of(X) is not None and get_config()["array_api_dispatch"]
+
+
 def transformed(step: Any, X: Any) -> Any:
-    """step.transform(X), on a copy where the step would write into X."""
+    """step.transform(X), on a copy where the step would write into X; with parameters and points in NumPy unless dispatched."""
+    if not dispatched(X):
+        step, X = hosted(step), to_host(X)
     return step.transform(own_copy(X) if getattr(step, "copy", True) is False else X)
+
+
+def predicted(estimator: Any, X: Any, method: str = "predict") -> np.ndarray:
+    """estimator.predict(X), or what another method says, as a NumPy array; computed as :func:`transformed` computes."""
+    if not dispatched(X):
+        estimator, X = hosted(estimator), to_host(X)
+    return to_host(getattr(estimator, method)(X))
 
 
 @dataclass(frozen=True)
@@ -106,7 +124,7 @@ class Points:
         if issparse(X):
             X = X.toarray()
         if not hasattr(X, "columns"):
-            X = np.asarray(X)
+            X = np.asarray(to_host(X))
             if X.ndim < 2:
                 raise ValueError(
                     f"X must hold numbers, one row for each point, got an array of shape {X.shape} of {X.dtype}: texts and "

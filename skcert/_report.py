@@ -20,6 +20,7 @@ from skcert._certify import Certifier, certify
 from skcert._gmm import CertifiedGMMClassifier
 from skcert._points import Points, transformed
 from skcert._printing import round_down
+from skcert.backends.arrays import to_host
 from skcert.diagnostics import kl_divergence, mardia_test
 from skcert.metrics import certified_accuracy_scorer
 from skcert.perturbations import AffineStep
@@ -281,7 +282,7 @@ def robustness_report(
     """
     if not 0.5 <= theory._checks.chance("confidence", confidence):
         raise ValueError(f"confidence must be in [0.5, 1), got {confidence!r}.")
-    certifier = Certifier(estimator)
+    certifier, X = Certifier(estimator), to_host(X)
     certificate = certifier.certify(X, norm=norm, space=space)
     y = certificate.check_labels(y)
     right = certificate.prediction == y

@@ -11,6 +11,7 @@ from sklearn.utils import column_or_1d
 
 from skcert._certificate import Certificate
 from skcert._certify import METHODS, certify
+from skcert.backends.arrays import like, to_host
 from skcert.perturbations import check_norm
 
 __all__ = [
@@ -85,7 +86,7 @@ def certified_accuracy_score(y, certificate: Certificate, radius: float) -> floa
     return float(certificate.certified_accuracy(y, _check_radius(radius)))
 
 
-def certified_accuracy_curve(y, certificate: Certificate, radii=None) -> tuple[np.ndarray, np.ndarray]:
+def certified_accuracy_curve(y, certificate: Certificate, radii=None) -> tuple[Any, Any]:
     """Certified accuracy as a function of the radius.
 
     The accuracy at r is the share of points with ``prediction == y`` and ``radius >= r``. As a function of r it is a step
@@ -104,10 +105,10 @@ def certified_accuracy_curve(y, certificate: Certificate, radii=None) -> tuple[n
 
     Returns
     -------
-    radii : ndarray of shape (n_radii,)
-        In the norm, space and units of the certificate. Increasing, when they were not given; the last one is ``inf`` if a
-        correctly predicted point has no boundary at all.
-    accuracy : ndarray of shape (n_radii,)
+    radii : array of shape (n_radii,)
+        In the norm, space and units of the certificate, and in its library. Increasing, when they were not given; the last
+        one is ``inf`` if a correctly predicted point has no boundary at all.
+    accuracy : array of shape (n_radii,)
         ``accuracy[0]`` is the clean accuracy, when the radii were not given.
 
     Raises
@@ -133,13 +134,13 @@ def certified_accuracy_curve(y, certificate: Certificate, radii=None) -> tuple[n
     """
     y = check_labels(y, certificate)
     if radii is not None:
-        radii = column_or_1d(radii).astype(float)
-        return radii, certificate.certified_accuracy(y, radii)
-    radii = np.unique(np.append(0.0, certificate.radius))
-    accuracy = certificate.certified_accuracy(y, radii)
+        radii = column_or_1d(to_host(radii)).astype(float)
+        return like(certificate.radius, radii), certificate.certified_accuracy(y, radii)
+    radii = np.unique(np.append(0.0, to_host(certificate.radius)))
+    accuracy = to_host(certificate.certified_accuracy(y, radii))
     falls_after = accuracy > np.append(accuracy[1:], 0.0)
     falls_after[0] = True
-    return radii[falls_after], accuracy[falls_after]
+    return like(certificate.radius, radii[falls_after]), like(certificate.radius, accuracy[falls_after])
 
 
 def average_certified_radius(y, certificate: Certificate) -> float:
@@ -183,7 +184,7 @@ def average_certified_radius(y, certificate: Certificate) -> float:
     >>> round(average_certified_radius([0, 0, 1, 0], certificate), 6)     # (2 + 0.5 + 1 + 0) / 4
     0.875
     """
-    radii, accuracy = certified_accuracy_curve(y, certificate)
+    radii, accuracy = map(to_host, certified_accuracy_curve(y, certificate))
     return float(np.diff(radii) @ accuracy[1:])
 
 

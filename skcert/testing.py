@@ -13,10 +13,11 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from skcert._certificate import Certificate
-from skcert._points import Points, transformed
+from skcert._points import Points, predicted, transformed
 from skcert._printing import round_up
 from skcert.adapters import Uncertifiable
 from skcert.adapters.composites import is_nothing, link, unrolled
+from skcert.backends.arrays import like, to_host
 from skcert.perturbations import check_norm
 from skcert.routes import Route
 
@@ -82,6 +83,7 @@ class _Deployed:
         self.steps: list[tuple[str, Any]] = []
         self.model, self.whole = estimator, space == "input"
         self.classes: Any = None
+        self.origin: Any = None  # the points, which say in what library others are predicted
         try:
             *steps, (_, model) = unrolled(estimator, "")
         except Uncertifiable:  # cannot be looked into, and for the input need not be
@@ -101,12 +103,13 @@ class _Deployed:
         self.model = estimator if self.whole else model
 
     def _seen(self, X: Any) -> Any:
+        X = like(self.origin, X)
         for _, step in [] if self.whole else self.steps:
             X = transformed(step, X)
         return X
 
     def predict(self, X: Any) -> np.ndarray:
-        return np.asarray(self.model.predict(self._seen(X)))
+        return np.asarray(predicted(self.model, self._seen(X)))
 
     def encoded(self, d: int, names: list | None) -> np.ndarray:
         """Columns that an encoder reads as categories: they never move. Behind a step without a rule nothing is known."""
@@ -121,7 +124,7 @@ class _Deployed:
 
     def look_for_scores(self, X: Any) -> None:
         """Choose the method that returns one score per class, if there is one."""
-        self.classes = getattr(self.model, "classes_", None)
+        self.classes = to_host(getattr(self.model, "classes_", None))
         for method in ("decision_function", "predict_log_proba", "predict_proba") if self.classes is not None else ():
             try:
                 self.method = method
@@ -132,7 +135,7 @@ class _Deployed:
         self.method = ""
 
     def scores(self, X: Any) -> np.ndarray:
-        scores = np.asarray(getattr(self.model, self.method)(self._seen(X)), dtype=float)
+        scores = np.asarray(predicted(self.model, self._seen(X), self.method), dtype=float)
         if scores.ndim == 1:
             scores = np.column_stack([np.zeros(len(scores)), scores])
         return np.log(np.maximum(scores, np.finfo(float).tiny)) if self.method == "predict_proba" else scores
@@ -551,15 +554,14 @@ def check_certificate(estimator, X, certificate, *, n_directions=64, random_stat
     if not len(certificate):
         return None
     with np.errstate(all="ignore"):  # far out, scores overflow
-        return _found(
-            _Deployed(estimator, certificate.space), X, certificate, int(n_directions), check_random_state(random_state)
-        )
+        deployed, rng = _Deployed(estimator, certificate.space), check_random_state(random_state)
+        return _found(deployed, X, certificate._like(None), int(n_directions), rng)
 
 
 def _found(deployed: _Deployed, X: Any, certificate: Certificate, n_directions: int, rng) -> Violation | None:
     for step in deployed.before:
         X = transformed(step, X)
-    points = Points.of(X)
+    points, deployed.origin = Points.of(X), X
     search = _Search(deployed, points, certificate, rng)
     known = None if certificate.attack is None else Points.of(certificate.attack).values
     if known is not None and known.shape != search.x.shape:
@@ -590,7 +592,7 @@ def _found(deployed: _Deployed, X: Any, certificate: Certificate, n_directions: 
         return None
     return Violation(
         row,
-        points.moved(np.array([row]), search.found[row][None], search.columns),
+        like(X, points.moved(np.array([row]), search.found[row][None], search.columns)),
         search.prediction[row],
         search.label[row],
         min(float(search.length[row]), float(radius[row])),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from skcert._affine import Affine as Head
+from skcert.backends.arrays import hosted
 from skcert.discriminants import Affine, LogSumExp, NearestEllipsoid, Quadratic
 from skcert.perturbations import Carrier, Uncertifiable
 
@@ -85,7 +86,7 @@ def perturbation_of(step: Any) -> Carrier | tuple[Carrier, ...]:
 
 def discriminant_of(model: Any) -> Discriminant:
     """The scores of a fitted classifier."""
-    found = _find(_MODELS, model, "classifier", "register_discriminant")(model)
+    found = _find(_MODELS, model, "classifier", "register_discriminant")(hosted(model))
     return found._discriminant if isinstance(found, Head) else found
 
 

@@ -13,6 +13,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import _safe_indexing
 
 from skcert.adapters import Uncertifiable, inherits, perturbation_of, register_perturbation
+from skcert.backends.arrays import hosted
 from skcert.perturbations import Branch, Carrier, Link, ParallelStep
 
 
@@ -68,7 +69,8 @@ def unrolled(estimator: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def link(name: str, step: Any) -> Link:
-    """A step with what it does to a perturbation."""
+    """A step with what it does to a perturbation; what it was fitted on may have been arrays of another library."""
+    step = hosted(step)
     carriers = perturbation_of(step)
     carriers = carriers if isinstance(carriers, tuple) else (carriers,)
     single = any(getattr(value, "dtype", None) == np.float32 for value in vars(step).values())
