@@ -16,7 +16,19 @@ from skcert._certificate import Certificate
 from skcert._estimate import estimate
 from skcert._explanation import Origin
 from skcert._gmm import CertifiedGMMClassifier
-from skcert._points import Points, dense, dispatched, floats, numbers, predicted, source_of, transformed, unit_of
+from skcert._points import (
+    Points,
+    dense,
+    dispatched,
+    floats,
+    is_mapped,
+    numbers,
+    predicted,
+    release,
+    source_of,
+    transformed,
+    unit_of,
+)
 from skcert._smoothing import RandomizedSmoothingClassifier
 from skcert.adapters import Uncertifiable, discriminant_of, inherits
 from skcert.adapters.composites import is_nothing, link, unrolled
@@ -41,6 +53,8 @@ from skcert.routes import Route, Stop, constants, imputes
 KEPT = 8
 #: bytes of points that pass all steps before the next ones do
 CACHE = 4 * 2**20
+#: bytes of a file that are read at a time
+MAPPED = 256 * 2**20
 #: pairs of classes of a linear rule along whose differences the error of an encoder is looked at, at most
 MOST_PAIRS = 500
 METHODS = ("auto", "exact", "pairwise", "paper")
@@ -206,16 +220,26 @@ class Certifier:
         return self.device == "cuda" or (self.device is None and on_cuda(X) and has_cupy())
 
     def _batches(self, X, request: _Request):
-        """X in parts that stay in the cache from one step to the next; whole where there is no step, or one that may mind."""
+        """X in parts that stay in the cache from one step to the next; whole where there is no step, or one that may mind.
+
+        A file that is mapped into memory is read part by part, and each is let go.
+        """
         links = request.links
         carriers = [carrier for each in links for carrier in each.carriers]
         values = floats(X)
+        blind = self._smoothed or any(isinstance(carrier, (LipschitzStep, EstimatedStep)) for carrier in carriers)
+        if is_mapped(values) and len(X) and not (request.attack or blind):
+            for some in batches(len(X), X[:1].nbytes, MAPPED):
+                yield X[some]
+                release(X[some])
+            return
         linear = isinstance(self._discriminant, Affine) and all(isinstance(carrier, AffineStep) for carrier in carriers)
         if self._known(links) or request.attack or request.gpu or not linear or values is None or not values.size:
-            return [X]
+            yield X
+            return
         # every look at a frame costs scikit-learn milliseconds
         rows = batches(len(values), values.shape[1] * values.itemsize, CACHE if values is X else 4 * CACHE)
-        return [X[some] if values is X else X.iloc[some] for some in rows]
+        yield from (X[some] if values is X else X.iloc[some] for some in rows)
 
     def _known(self, links) -> bool:
         """Whether what is certified is the very object that predicts: then there is nothing to compare."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import mmap
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -56,6 +57,19 @@ def floats(X: Any) -> np.ndarray | None:
     if hasattr(X, "iloc") and all(dtype == np.float64 for dtype in X.dtypes):
         return X.to_numpy()
     return None
+
+
+def is_mapped(X: Any) -> bool:
+    """Whether X is an array in a file, of which only what is looked at is in memory."""
+    return isinstance(X, np.memmap) and isinstance(X._mmap, mmap.mmap)  # rows picked out of one are in memory
+
+
+def release(X: np.memmap) -> None:
+    """Give back the pages of a mapped file that have been read: they would count as memory of this process."""
+    if hasattr(mmap, "MADV_DONTNEED") and X.mode in ("r", "r+") and X.flags.c_contiguous:
+        start = X.ctypes.data - np.frombuffer(X._mmap, dtype=np.uint8).ctypes.data
+        whole = start // mmap.PAGESIZE * mmap.PAGESIZE
+        X._mmap.madvise(mmap.MADV_DONTNEED, whole, start + X.nbytes - whole)
 
 
 def unit_of(X: Any) -> float:
