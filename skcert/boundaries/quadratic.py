@@ -20,6 +20,8 @@ from skcert.perturbations import AffineStep, Pullback
 
 #: bytes that eigenbases of pairs may occupy; above it ``method="auto"`` is "pairwise" and "exact" keeps the latest ones
 PAIR_BUDGET = 2**30
+#: up to this dimension, rows of all pairs of classes are solved together
+SHORT = 128
 #: classes with diagonal precisions that are worked on together
 TOGETHER = 8
 #: d^3 times the number of pairs up to which "pairwise" takes lambda_min of every pair, not Weyl's bound
@@ -160,8 +162,8 @@ class QuadraticBoundary:
 
     @property
     def _by_rows(self) -> bool:
-        """Whether every row is solved with the spectrum of its own pair: it costs no more to make than to fetch."""
-        return self._plain and self.norm == 2
+        """Whether rows of several pairs are solved together, each with the spectrum of its own: short ones, and diagonals."""
+        return self.norm == 2 and (self._plain or self._rank <= SHORT)
 
     @property
     def _rank(self) -> int:
@@ -479,14 +481,15 @@ class QuadraticBoundary:
             return np.where(low > 0, low / n, low), high
         return np.where(low > 0, low, n * low), n * np.maximum(high, 0)
 
-    def _groups(self, winner, rival, rows):
-        """``rows`` by (winner, rival), a scratch-ful at a time; together where each row has a spectrum of its own."""
-        if self._by_rows:
-            for part in batches(len(rows), 8 * 12 * self.discriminant.n_features, 2**21):
-                yield winner[part], rival[part], rows[part]
-            return
+    def _groups(self, winner, rival, rows, together: bool):
+        """``rows`` by (winner, rival), a scratch-ful at a time; or of all pairs together, then with classes row by row."""
         key = winner * len(self.classes) + rival
         order = np.argsort(key, kind="stable")
+        if together:
+            for part in batches(len(rows), 8 * 12 * self._rank, 2**21):
+                some = order[part]
+                yield winner[some], rival[some], rows[some]
+            return
         cuts = np.flatnonzero(np.diff(key[order])) + 1
         for group in np.split(order, cuts):
             if len(group):
@@ -503,20 +506,20 @@ class QuadraticBoundary:
         turn = 0
         while turn < K:
             # the nearest alone, then a few at a time, so that there are rows enough for the product of every pair
-            visit = order[:, turn : turn + (1 if self._by_rows or turn == 0 else 8 * turn)]
+            visit = order[:, turn : turn + max(1, 8 * turn)]
             turn += visit.shape[1]
             rows, column = np.nonzero(np.take_along_axis(bound, visit, axis=1) < best[:, None])
             if not len(rows):
                 break
-            for i, j, group in self._groups(winner[rows], visit[rows, column], rows):
-                group = group[bound[group, j] < best[group]]
+            for i, j, group in self._groups(winner[rows], visit[rows, column], rows, self._by_rows):
                 numbers = margin[group, j], width[group, j], rounding[group, j]
                 found = self._distance(Z[group], z_error[group], i, j, numbers, best[group])
                 radius = np.maximum(found.radius, bound[group, j])  # both bound the distance to this rival
-                closer = radius < best[group]
+                closer = np.flatnonzero(radius < best[group])[::-1]
+                closer = closer[np.argsort(-radius[closer], kind="stable")]  # of several for one row the nearest comes last
                 nearer = group[closer]
-                best[nearer], rival[nearer], s[nearer] = radius[closer], j[closer] if self._by_rows else j, found.s[closer]
-                reached[group] = np.minimum(reached[group], found.attack)
+                best[nearer], rival[nearer], s[nearer] = radius[closer], np.broadcast_to(j, len(group))[closer], found.s[closer]
+                np.minimum.at(reached, group, found.attack)
         return best, rival, reached, s
 
     def _distance(self, Z, z_error, i, j, numbers, cutoff):
@@ -541,10 +544,23 @@ class QuadraticBoundary:
         )
 
     def _alone(self, Z, z_error, i: np.ndarray, j: np.ndarray):
-        """Of classes i against rivals j, row by row, where curvatures are diagonal: the spectrum, half-slopes, their l2 errors.
+        """Of classes i against rivals j, row by row: the spectrum, half-slopes, their l2 errors, and what it was lowered by."""
+        if self._plain:
+            return self._diagonal(Z, z_error, i, j)
+        h, values = np.empty((len(Z), self._rank)), np.empty((len(Z), self._rank))
+        error, slip = np.empty(len(Z)), np.empty(len(Z))
+        key = i * len(self.classes) + j
+        for one in np.unique(key):
+            rows = np.flatnonzero(key == one)
+            a, b = divmod(int(one), len(self.classes))
+            pair = self._pair(min(a, b), max(a, b))
+            x = np.subtract(Z[rows], self.discriminant.means[a], dtype=float, order="C")
+            h[rows], error[rows] = self._half_slopes(x, z_error[rows], a, b, pair)
+            values[rows], slip[rows] = pair.spectra[int(a > b)].values, pair.slip
+        return quadric.Spectrum.of_rows(values), h, error, slip
 
-        And by how much the spectrum was lowered. Nothing is a product of matrices, and nothing is kept.
-        """
+    def _diagonal(self, Z, z_error, i: np.ndarray, j: np.ndarray):
+        """The same where curvatures are diagonal: nothing is a product of matrices, and nothing is kept."""
         d, p = self.discriminant, self.pullback
         W = d.precisions[j] - d.precisions[i]
         x, between = np.subtract(Z, d.means[i], dtype=float, order="C"), d.means[i] - d.means[j]
@@ -589,7 +605,7 @@ class QuadraticBoundary:
     def _descend(self, Z, z_error, winner, rival, margin, rounding):
         """Lengths and points of attacks in l1 or linf against the runner-up, by projected gradients."""
         lengths, points = np.full(len(Z), np.inf), np.full((len(Z), self._rank), np.nan)
-        for i, j, group in self._groups(winner, rival, np.arange(len(Z))):
+        for i, j, group in self._groups(winner, rival, np.arange(len(Z)), False):
             pair = self._pair(min(i, j), max(i, j))
             W = self._oriented(pair, i, j)
             x = np.subtract(Z[group], self.discriminant.means[i], dtype=float, order="C")
@@ -608,9 +624,9 @@ class QuadraticBoundary:
         p = self.pullback
         out = np.full((len(Z), self.discriminant.n_features if p is None else len(p.basis)), np.nan)
         nothing = np.zeros(len(Z))
-        for i, j, group in self._groups(winner, rival, np.arange(len(Z))):
-            if self._by_rows:
-                spectrum, h, _, _ = self._alone(Z[group], nothing[group], i, j)
+        for i, j, group in self._groups(winner, rival, np.arange(len(Z)), self._plain):
+            if self._plain:
+                spectrum, h, _, _ = self._diagonal(Z[group], nothing[group], i, j)
             else:
                 pair = self._pair(min(i, j), max(i, j))
                 spectrum = pair.spectra[int(i > j)]
@@ -619,7 +635,7 @@ class QuadraticBoundary:
             top = np.maximum(margin[group, j], 0) + width[group, j]
             multiplier = quadric.distance(top, h, spectrum).s if s is None else s[group]
             y = quadric.attack_coordinates(top, h, spectrum, multiplier)
-            if not self._by_rows:
+            if not self._plain:
                 y = pair.basis.unrotate(y[:, ::-1] if i > j else y)
             out[group] = y if p is None else p.lift(y)
         return out
