@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 DATA ?= ../shared/data
 
-.PHONY: demo test test-oldest lint docs bench bench-pixels bench-smoothing mutants clean
+.PHONY: demo test test-oldest lint docs bench bench-scaling bench-large bench-history bench-pixels bench-smoothing mutants clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.demo
@@ -26,8 +26,24 @@ lint: .venv/.dev
 docs: .venv/.docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
-bench: .venv/.test
-	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.ratios
+# beside scikit-learn, beside other certificates, and a search on two cores; a few minutes
+bench: .venv/.test .venv/.bench
+	SKCERT_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ratios
+	SKCERT_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.peers
+	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.search
+
+# against the number of points, features and classes; a quarter of an hour
+bench-scaling: .venv/.test .venv/.bench
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.scaling
+	$(BIN)/python docs/figures/make_figures.py performance
+
+# a million latents from a file of 2 GB; half an hour
+bench-large: .venv/.test
+	$(BIN)/python -m benchmarks.large
+
+# the last five commits beside each other; then: asv publish, asv preview
+bench-history: .venv/.bench
+	$(BIN)/asv run --quick --show-stderr HEAD~5..HEAD
 
 # CIFAR-10 in pixels, by encoder, head and bound; three quarters of an hour on one core
 bench-pixels: .venv/.test .venv/.bench

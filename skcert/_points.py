@@ -61,10 +61,10 @@ def floats(X: Any) -> np.ndarray | None:
 
 def is_mapped(X: Any) -> bool:
     """Whether X is an array in a file, of which only what is looked at is in memory."""
-    return isinstance(X, np.memmap) and isinstance(X._mmap, mmap.mmap)  # rows picked out of one are in memory
+    return isinstance(X, np.memmap) and isinstance(getattr(X, "_mmap", None), mmap.mmap)  # rows picked out are in memory
 
 
-def release(X: np.memmap) -> None:
+def release(X: Any) -> None:
     """Give back the pages of a mapped file that have been read: they would count as memory of this process."""
     if hasattr(mmap, "MADV_DONTNEED") and X.mode in ("r", "r+") and X.flags.c_contiguous:
         start = X.ctypes.data - np.frombuffer(X._mmap, dtype=np.uint8).ctypes.data

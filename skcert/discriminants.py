@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from skcert.geometry import quadric
-from skcert.geometry.products import rows_times
+from skcert.geometry.products import TOGETHER, rows_times
 from skcert.geometry.rounding import UNIT, fro, gamma, grow, product, row_norms, spectral
 
 #: bytes of scratch a batch may use beside its outputs
@@ -22,8 +22,9 @@ SCRATCH = 32 * 2**20
 
 
 def batches(n_rows: int, bytes_per_row: int, scratch: int = SCRATCH) -> Iterator[slice]:
-    """Slices of rows whose scratch arrays stay within ``scratch`` bytes."""
+    """Slices of rows whose scratch arrays stay within ``scratch`` bytes, in numbers that products like."""
     step = max(1, min(n_rows, scratch // max(bytes_per_row, 1)))
+    step -= step % TOGETHER if TOGETHER < step < n_rows else 0
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
 

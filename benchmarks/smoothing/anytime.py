@@ -25,8 +25,9 @@ from sklearn.pipeline import make_pipeline
 
 from benchmarks.lipschitz.resnet import load_resnet
 from benchmarks.lipschitz.table import images, linear_rule
-from benchmarks.smoothing.table import ALPHA, DATA, embedder_of, write_table
+from benchmarks.smoothing.table import ALPHA, DATA, PACKAGES, embedder_of
 from benchmarks.smoothing.train import load_noisy
+from benchmarks.tables import write_table
 from skcert import CertifiedGMMClassifier, RandomizedSmoothingClassifier, certify
 from skcert.smoothing.bounds import certified_radius, clopper_pearson
 
@@ -132,7 +133,7 @@ def write(found: dict[str, object], out: Path) -> None:
         f"Certified accuracy in % at one l2 radius, and passes per point, at alpha {ALPHA:g}: {N:,} votes for every point, and",
         "votes until the radius is known. Times fewer: by the mean of the passes, and by their median.",
     ]
-    write_table(out, "anytime", heading, COLUMNS, rows)
+    write_table(out, heading, COLUMNS, rows, PACKAGES)
 
 
 def main(arguments: list[str] | None = None) -> None:

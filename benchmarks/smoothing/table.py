@@ -17,18 +17,16 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.lipschitz.resnet import imagenet_scaled, load_resnet
 from benchmarks.lipschitz.table import images, linear_rule
 from benchmarks.smoothing.train import load_noisy
+from benchmarks.tables import write_table
 from skcert import CertifiedGMMClassifier, PretrainedEmbedder, certify
 from skcert.embedding.noise import NoisyLatents, NoisyRows, constant_of_mean, error_of_mean
 from skcert.smoothing.bounds import certified_radius, clopper_pearson
@@ -38,6 +36,7 @@ SIGMAS = (0.12, 0.25, 0.5)
 ENCODERS = ("clean", "noisy")
 RADII = (0.25, 0.5, 1.0)
 ALPHA = 0.001
+PACKAGES = ("numpy", "scikit-learn", "torch")
 #: noisy passes together: on a CPU more is slower
 BATCH = 64
 COLUMNS = [
@@ -145,27 +144,7 @@ def write(found: list[dict[str, object]], out: Path, options) -> None:
         f"alpha {ALPHA:g}. Cohen et al. (2019) print {' / '.join(COHEN)} at {' / '.join(f'{r:g}' for r in RADII)}:",
         "a ResNet-110 trained under the noise, 100,000 votes, the best sigma for each radius.",
     ]
-    write_table(out, "table", heading, COLUMNS, table)
-
-
-def write_table(out: Path, module: str, heading: list[str], columns: list[str], table: list[dict[str, object]]) -> None:
-    """The rows as CSV, and as Markdown with the command, versions and machine."""
-    with out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(table)
-    versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scikit-learn", "torch"))
-    lines = [
-        *heading,
-        "",
-        "| " + " | ".join(columns) + " |",
-        "|" + "---|" * len(columns),
-        *("| " + " | ".join(str(each[name]) for name in columns) + " |" for each in table),
-        "",
-        f"`python -m benchmarks.smoothing.{module}`; Python {platform.python_version()}, {versions}; "
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s); {time.strftime('%Y-%m-%d')}.",
-    ]
-    out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    write_table(out, heading, COLUMNS, table, PACKAGES)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,9 +1,10 @@
-"""The pictures of the guide: ``python docs/figures/make_figures.py`` writes them beside this file.
+"""The pictures of the guide: ``python docs/figures/make_figures.py`` writes them beside this file, or those that are named.
 
 Those of docs/guide/tables.md need the census incomes, in the folder ``tabular`` of ``SKCERT_DATA``, and are left out without.
 """
 
 import os
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -194,7 +195,6 @@ def tables() -> None:
 
 def pixels() -> None:
     """Digits, in pixels: an ordinary network and a 1-Lipschitz one, by what is known of them; prints the guide's numbers."""
-    import sys
     import time
 
     import torch
@@ -329,12 +329,27 @@ def gaussianity() -> None:
     save(figure, "gaussianity.png")
 
 
+def performance() -> None:
+    """Time of certify for a point against the sizes, from what ``make bench-scaling`` wrote."""
+    points = pd.read_csv(HERE.parents[1] / "benchmarks" / "results" / "scaling_points.csv")
+    points["time"] = 1e6 * points["again, s"] / points["N"]
+    figure, axes = plt.subplots(1, 3, figsize=(8.4, 3.6), sharey=True, layout="constrained")
+    for ax, (size, name) in zip(axes, {"N": "points", "d": "features", "K": "classes"}.items(), strict=True):
+        for kind, curve in points[points["axis"] == size].groupby("kind", sort=False):
+            fixed = ", ".join(f"{other} = {curve[other].iloc[0]:,}" for other in "NdK" if other != size)
+            ax.plot(curve[size], curve["time"], marker="o", markersize=4, label=f"{kind}; {fixed}")
+        ax.set(xscale="log", yscale="log", xlabel=name)
+        ax.grid(color="0.9")
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False, fontsize=6.5, loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes[0].set_ylabel("microseconds per point")
+    save(figure, "performance.png")
+
+
 if __name__ == "__main__":
-    gaussianity()
-    regions()
-    accuracy()
-    components()
-    pixels()
-    smoothing()
+    figures = [gaussianity, regions, accuracy, components, pixels, smoothing, performance]
     if (ADULT / "adult-train.csv").exists():
-        tables()
+        figures.append(tables)
+    for draw in figures:
+        if draw.__name__ in (sys.argv[1:] or [each.__name__ for each in figures]):
+            draw()

@@ -8,6 +8,7 @@ matter of soundness, but of answers that can be compared and kept.
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -16,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 LARGE = 2**21
 #: rows at a time where products of fewer would be small ones
 BLOCK = 1024
-#: rows are dealt out to kernels and threads in multiples of this
+#: rows are dealt out to kernels in multiples of this, where the product is written column by column
 TOGETHER = 16
 #: products of fewer rows are taken by one thread: several would share out columns, at places that depend on the rows
 FEW = 512
@@ -47,15 +48,15 @@ def rows_times(rows: np.ndarray, matrix: np.ndarray, out: np.ndarray | None = No
     n, (d, m) = len(rows), matrix.shape
     least = least_rows(d, m)
     out = np.empty((n, m)) if out is None else out
-    step = BLOCK if least == BLOCK else n // TOGETHER * TOGETHER
+    order: Literal["C", "F"] = "C" if out.strides[0] >= out.strides[1] else "F"
+    step = BLOCK if least == BLOCK else n if order == "C" else n // TOGETHER * TOGETHER
     full = n // step * step if n >= least else 0
     for start in range(0, full, step or 1):
         _multiply(rows[start : start + step], matrix, out[start : start + step])
     if full < n:
         filled = np.zeros((least, d))
         filled[: n - full] = rows[full:]
-        product = np.empty((least, m), order="C" if out.strides[0] >= out.strides[1] else "F")
-        out[full:] = _multiply(filled, matrix, product)[: n - full]
+        out[full:] = _multiply(filled, matrix, np.empty((least, m), order=order))[: n - full]
     return out
 
 
