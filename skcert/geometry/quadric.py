@@ -376,12 +376,13 @@ def _attack_length(m, first, s, t0, t1, pole):
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         inside = linear**2 - (linear - square) * m
         stretch = m / (linear + np.sqrt(np.maximum(inside, 0)))
-        ray = np.where((inside >= 0) & (linear > 0), s * np.sqrt(t1) * stretch, np.inf)
+        ray = np.where((inside >= 0) & np.isfinite(inside) & (linear > 0), s * np.sqrt(t1) * stretch, np.inf)
         rest = m - linear - square  # dual'(t), the margin still left at u(t)
         pull = first * bent
-        beta = rest / (pull + np.sqrt(pull**2 + pole * rest))
+        root = np.sqrt(pull**2 + pole * rest)
+        beta = rest / (pull + root)
         side = np.sqrt(s * s * t1 + 2 * beta * s * first + beta**2)
-    side = np.where((rest > 0) & (pole > 0) & np.isfinite(side), side, np.inf)
+    side = np.where((rest > 0) & (pole > 0) & np.isfinite(root) & np.isfinite(side), side, np.inf)
     ray = np.where(np.isnan(ray), np.inf, ray)
     along = ray <= side
     return np.where(along, ray, side), np.where(along, stretch, 1.0), np.where(along, 0.0, beta)
