@@ -26,9 +26,9 @@ class CertifiedPipeline(Pipeline):
     True
     """
 
-    def certify(self, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False) -> Certificate:
-        """How far each row of X may move before the prediction can change: see :func:`skcert.certify`."""
-        return certify(self, X, norm=norm, method=method, space=space, feature_scale=feature_scale, return_attack=return_attack)
+    def certify(self, X, **options) -> Certificate:
+        """How far each row of X may move before the prediction can change: see :func:`skcert.certify` for the options."""
+        return certify(self, X, **options)
 
 
 def make_certified_pipeline(*steps, memory=None, transform_input=None, verbose=False) -> CertifiedPipeline:

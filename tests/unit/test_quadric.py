@@ -159,3 +159,48 @@ def test_an_eigenbasis_bounds_its_own_error():
     assert (error < 1e-11).all() and (error > 0).all()
     noisy = quadric.Eigenbasis(basis.values, basis.vectors * (1 + 1e-9), None, 3e-9, basis.error)
     assert (np.linalg.norm(noisy.rotate(g)[0] - rotated, axis=1) <= noisy.rotate(g)[1]).all()
+
+
+def problems(n, d, seed=0):
+    """Margins, half-slopes, and a diagonal curvature for each row: bowls, saddles, flat ones and the hard case."""
+    rng = np.random.default_rng(seed)
+    W = rng.standard_normal((n, d)) + np.repeat([-2.0, 0.0, 3.0], -(-n // 3))[:n, None]
+    W[::7] = 0
+    h = rng.standard_normal((n, d)) * np.exp(rng.standard_normal((n, 1)))
+    h[np.arange(0, n, 5), W[::5].argmin(axis=1)] = 0
+    return np.exp(2 * rng.standard_normal(n)), h, W
+
+
+@pytest.mark.parametrize("d", [1, 2, 5, 60])
+def test_rows_with_spectra_of_their_own_are_solved_as_one_by_one(d):
+    margin, h, W = problems(90, d)
+    together = quadric.distance(margin, h, quadric.Spectrum.of_rows(W))
+    for n in range(len(margin)):
+        order = np.argsort(W[n])
+        alone = quadric.distance(margin[n : n + 1], h[n : n + 1, order], quadric.Spectrum.of(W[n, order]))
+        np.testing.assert_allclose(together.radius[n], alone.radius[0], rtol=3e-10)
+        np.testing.assert_allclose(together.attack[n], alone.attack[0], rtol=3e-10)
+    assert (together.radius <= together.attack).all() and np.isinf(together.radius).any()
+
+
+@pytest.mark.parametrize("d", [2, 5, 60])
+def test_attack_points_of_such_rows_lie_on_the_boundary(d):
+    margin, h, W = problems(90, d)
+    spectrum = quadric.Spectrum.of_rows(W)
+    found = quadric.distance(margin, h, spectrum)
+    u = quadric.attack_coordinates(margin, h, spectrum, found.s)
+    reached = np.isfinite(found.attack)
+    left = margin + 2 * (h * u).sum(axis=1) + (W * u * u).sum(axis=1)
+    assert (np.abs(left[reached]) <= 1e-9 * (margin + np.abs(h * u).sum(axis=1))[reached]).all() and reached.sum() > 40
+    np.testing.assert_allclose(np.linalg.norm(u, axis=1)[reached], found.attack[reached], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e100, 1e150, 1e153])
+def test_an_attack_is_never_shorter_than_the_radius_where_squares_overflow(scale):
+    rng = np.random.default_rng(0)
+    spectrum = quadric.Spectrum.of(np.sort(rng.standard_normal(4)))
+    h = scale * rng.standard_normal((50, 4))
+    with np.errstate(over="ignore"):
+        found = quadric.distance(scale**2 * rng.uniform(0.1, 1, 50), h, spectrum)
+    assert (found.radius <= found.attack).all()
+    assert (found.attack >= 0.01 * scale).all()
