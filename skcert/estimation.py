@@ -12,6 +12,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from skcert.discriminants import batches
+from skcert.geometry.products import with_threads_for
 from skcert.geometry.rounding import UNIT, fro, gamma, grow, inverse_defect, spectral
 
 #: bytes of points summed at a time: what stays near the processor
@@ -191,6 +192,7 @@ def oas_intensity(covariance: np.ndarray, n: float) -> float:
     return 1.0 if denominator <= 0 else float(min((alpha + mean**2) / denominator, 1.0))
 
 
+@with_threads_for
 def regularise(
     covariance: np.ndarray, n: float, fourth: float, shrinkage: Any, reg_covar: float, unit: float | None = None
 ) -> tuple[np.ndarray, float]:
@@ -301,6 +303,7 @@ class Inverse:
     size: float
 
 
+@with_threads_for
 def invert(covariance: np.ndarray, name: str, n: float | None) -> Inverse:
     """Invert a covariance; one without full rank is an error that says whose it is and what to change.
 

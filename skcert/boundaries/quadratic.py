@@ -14,7 +14,7 @@ import numpy as np
 from skcert.boundaries.common import Nearest, latents_of, progress, scaled, second_best, split
 from skcert.discriminants import Quadratic, batches, of_class
 from skcert.geometry import affine, norms, quadric
-from skcert.geometry.products import one_thread, rows_times
+from skcert.geometry.products import one_thread, rows_times, threads_for
 from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, largest, product, row_norms, spectral
 from skcert.perturbations import AffineStep, Pullback
 
@@ -191,6 +191,15 @@ class QuadraticBoundary:
         if (i, j) in self._pairs:
             self._pairs.move_to_end((i, j))
             return self._pairs[i, j]
+        with threads_for(self._rank):
+            made = self._made(i, j)
+        self.nbytes += made.nbytes
+        while self._pairs and self.nbytes > self.budget:
+            self.nbytes -= self._pairs.popitem(last=False)[1].nbytes
+        self._pairs[i, j] = made
+        return made
+
+    def _made(self, i: int, j: int) -> _Pair:
         d, euclidean = self.discriminant, self.norm == 2
         W, doubt, bent, error = self._difference(i, j)
         basis = quadric.Eigenbasis.of(bent, extra=error)
@@ -212,12 +221,7 @@ class QuadraticBoundary:
         slip = grow(basis.error + self._rounding[i, j])
         spectra = [quadric.Spectrum.of(v - slip) for v in (basis.values, basis.negated)]
         kept = None if euclidean else bent, grow(error + self._rounding[i, j])
-        made = _Pair(basis, spectra, shifts, errors, fro(W), doubt, slip, *kept)
-        self.nbytes += made.nbytes
-        while self._pairs and self.nbytes > self.budget:
-            self.nbytes -= self._pairs.popitem(last=False)[1].nbytes
-        self._pairs[i, j] = made
-        return made
+        return _Pair(basis, spectra, shifts, errors, fro(W), doubt, slip, *kept)
 
     def _half_slopes(self, x: np.ndarray, x_error: np.ndarray, i: int, j: int, pair: _Pair):
         """h = V'C'g of every row x = z - mu_i against rival j, eigenvalues ascending, and bounds of the l2 errors.
@@ -313,9 +317,10 @@ class QuadraticBoundary:
             out.winner[:] = out.runner_up[:] = self.classes[0]
             out.radius[:] = np.inf
             return out
-        low, high = self._bends(exact=True)
+        with threads_for(self._rank):
+            low, high = self._bends(exact=True)
         bytes_per_row = 8 * 12 * K + (0 if self.fold is None else 8 * 2 * (dims + X.shape[1]))
-        small = nullcontext() if self.norm == 2 else one_thread()
+        small = one_thread() if self.norm != 2 or self._rank <= SHORT else nullcontext()
         with small, progress(len(X), "certifying", "row") as bar:
             for rows in self._portions(X, bytes_per_row, method):
                 Z, error, lost = self._latents(X[rows], None if x_error is None else x_error[rows])

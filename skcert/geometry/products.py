@@ -7,11 +7,15 @@ matter of soundness, but of answers that can be compared and kept.
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Literal
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import cache, wraps
+from typing import Literal, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
+
+Result = TypeVar("Result")
 
 #: multiplications above which OpenBLAS has left its kernels for small matrices behind, twice over
 LARGE = 2**21
@@ -19,6 +23,8 @@ LARGE = 2**21
 BLOCK = 1024
 #: rows are dealt out to kernels in multiples of this, where the product is written column by column
 TOGETHER = 16
+#: dimension up to which matrices are small
+SMALL = 512
 #: products of fewer rows are taken by one thread: several would share out columns, at places that depend on the rows
 FEW = 512
 
@@ -31,6 +37,26 @@ def _threads() -> ThreadpoolController:
 def one_thread():
     """A context for many small matrices, on which the threads of BLAS only wait for each other."""
     return _threads().limit(limits=1, user_api="blas")
+
+
+def threads_for(d: int):
+    """A context for work on (d, d) matrices: one thread, unless they are large enough for several.
+
+    On cores that others use as well, the threads of BLAS wait for one that does not run: eigenvalues of small matrices then
+    take twenty times as long as in one thread.
+    """
+    return one_thread() if d <= SMALL else nullcontext()
+
+
+def with_threads_for(function: Callable[..., Result]) -> Callable[..., Result]:
+    """A function whose first argument is a matrix, run in the threads for it."""
+
+    @wraps(function)
+    def wrapped(matrix, *args, **kwargs):
+        with threads_for(len(matrix)):
+            return function(matrix, *args, **kwargs)
+
+    return wrapped
 
 
 def least_rows(d: int, m: int) -> int:
