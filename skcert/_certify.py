@@ -45,6 +45,7 @@ from skcert.boundaries import (
     VotedBoundary,
 )
 from skcert.discriminants import Affine, LogSumExp, NearestEllipsoid, Quadratic, batches
+from skcert.geometry.products import LARGE
 from skcert.geometry.rounding import SINGLE, UNIT, grow
 from skcert.perturbations import SCALE_LIMIT, AffineStep, EstimatedStep, Link, LipschitzStep, check_norm
 from skcert.routes import Route, Stop, constants, imputes
@@ -53,6 +54,8 @@ from skcert.routes import Route, Stop, constants, imputes
 KEPT = 8
 #: bytes of points that pass all steps before the next ones do
 CACHE = 4 * 2**20
+#: rows to which a few are repeated for the scores of scikit-learn's linear models, at most
+MOST_COPIES = 4096
 #: bytes of a file that are read at a time
 MAPPED = 256 * 2**20
 #: pairs of classes of a linear rule along whose differences the error of an encoder is looked at, at most
@@ -387,7 +390,9 @@ class Certifier:
         will say why.
         """
         values = floats(X)
-        if values is None or not values.size or request.attack or request.method == "paper" or not self._own_scores:
+        if values is None or values.dtype != np.float64 or not values.size:
+            return None
+        if request.attack or request.method == "paper" or not self._own_scores:
             return None
         model = hosted(self._model)
         if {"predict", "decision_function"} & set(vars(model)):
@@ -396,10 +401,15 @@ class Certifier:
             return None  # of others it is not known how they compute
         if (sizes := _sizes(request.links, values.shape[1])) is None:
             return None
+        n, d = values.shape
+        enough = min(MOST_COPIES, LARGE // (d * len(self._classes)))
+        copies = np.resize(np.arange(n), enough)  # of few rows, BLAS would sum the scores in another order
+        some = X if n >= enough else X[copies] if values is X else X.iloc[copies]
         with config_context(assume_finite=True):  # what is not finite shows in the scores
-            seen = self._outputs(X, request)[-1]
-            scores, latents = model.decision_function(seen), floats(seen)
-        if latents is None or not values.dtype == latents.dtype == scores.dtype == np.float64:
+            seen = self._outputs(some, request)[-1]
+            scores, latents = model.decision_function(seen)[:n], floats(seen)
+        latents = None if latents is None else latents[:n]
+        if latents is None or not latents.dtype == scores.dtype == np.float64:
             return None
         still = np.zeros(values.shape[1], dtype=bool)
         points = Points(X, values, ~still)

@@ -152,7 +152,7 @@ class AffineBoundary:
     def _scores(self, X, x_error, x, scores) -> np.ndarray:
         """Scores, written to ``scores``; returns how far rounding may have moved them."""
         moved = X if X.dtype == np.float64 and not self.center.any() else np.subtract(X, self.center, out=x, dtype=float)
-        rows_times(moved, self.coef.T, scores.T)
+        rows_times(moved, self.coef.T, scores.T, "F")
         scores += self.intercept[:, None]
         error = np.abs(moved, out=x) @ self._per_unit
         error += self._constant

@@ -194,11 +194,12 @@ class _Mixture(ABC):
             low = np.where(pending & ~crossed, trial, low)
         found = np.isfinite(high)
         for _ in range(HALVINGS):
-            if (high[found] <= low[found] * (1 + 1e-7)).all():
+            open_ = found & (high > low * (1 + 1e-7))
+            if not open_.any():
                 break
-            trial = np.where(found, (low + np.where(found, high, 0)) / 2, 0.0)
-            crossed = found & (self._lead(batch, rival, direction * trial[:, None])[0] < 0)
-            high, low = np.where(crossed, trial, high), np.where(found & ~crossed, trial, low)
+            trial = np.where(open_, (low + np.where(open_, high, 0)) / 2, 0.0)
+            crossed = self._lead(batch, rival, direction * trial[:, None])[0] < 0
+            high, low = np.where(open_ & crossed, trial, high), np.where(open_ & ~crossed, trial, low)
         return high
 
 
@@ -405,7 +406,7 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
         for c in self.members[j]:
             margin, g, error = self._rival(batch, at, i, c, side)
             steep = grow(affine.dual_norms(g, self.norm) + self._wide * error)
-            bend = (side.theta * self._low[own, c]).sum(axis=1) - 16 * UNIT * np.abs(self._low[own, c]).max()
+            bend = (side.theta * self._low[own, c]).sum(axis=1) - gamma(2 * len(own) + 16) * np.abs(self._low[own, c]).max()
             flat.append(Rival(margin, steep[:, None], bend[:, None], np.zeros(len(at))))
             straight.append((margin, 2 * steep, np.maximum(-bend, 0)))
         heights, slopes, bends = (np.stack(columns, axis=1) for columns in zip(*straight, strict=True))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cache, wraps
-from typing import Literal, TypeVar
+from functools import wraps
+from threading import Lock
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -29,14 +30,34 @@ SMALL = 512
 FEW = 512
 
 
-@cache
-def _threads() -> ThreadpoolController:
-    return ThreadpoolController()
+class _OneThread:
+    """The context of :func:`one_thread`. The limit is the process's: the first to enter sets it, the last lifts it."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = Lock(), 0
+        self._controller: Any = None
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._controller = self._controller or ThreadpoolController()
+                self._limit = self._controller.limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *error) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._limit.restore_original_limits()
 
 
-def one_thread():
+_ONE_THREAD = _OneThread()
+
+
+def one_thread() -> _OneThread:
     """A context for many small matrices, on which the threads of BLAS only wait for each other."""
-    return _threads().limit(limits=1, user_api="blas")
+    return _ONE_THREAD
 
 
 def threads_for(d: int):
@@ -64,8 +85,12 @@ def least_rows(d: int, m: int) -> int:
     return BLOCK if m == 1 else min(BLOCK, -(-LARGE // max(TOGETHER * d * m, 1)) * TOGETHER)
 
 
-def rows_times(rows: np.ndarray, matrix: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def rows_times(
+    rows: np.ndarray, matrix: np.ndarray, out: np.ndarray | None = None, order: Literal["C", "F"] = "C"
+) -> np.ndarray:
     """``rows @ matrix``, float64: each row of the product depends on its own row alone, to the last digit.
+
+    ``order`` says how ``out`` lies in memory.
 
     Products of one shape are taken by one kernel, and so are large ones of any. Hence small ones are taken in blocks of a
     fixed size, others with so many rows that they are not small; what is left over is filled up with zeros.
@@ -74,7 +99,6 @@ def rows_times(rows: np.ndarray, matrix: np.ndarray, out: np.ndarray | None = No
     n, (d, m) = len(rows), matrix.shape
     least = least_rows(d, m)
     out = np.empty((n, m)) if out is None else out
-    order: Literal["C", "F"] = "C" if out.strides[0] >= out.strides[1] else "F"
     step = BLOCK if least == BLOCK else n if order == "C" else n // TOGETHER * TOGETHER
     full = n // step * step if n >= least else 0
     for start in range(0, full, step or 1):

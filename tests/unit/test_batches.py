@@ -1,15 +1,20 @@
 """A point has one radius: alone or in a batch, in any order, whatever was certified before, however it lies in memory."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from skcert import CertifiedGMMClassifier, Certifier
-from skcert.geometry.products import BLOCK, column_sums, least_rows, rows_times
+from skcert import Affine, CertifiedGMMClassifier, Certifier
+from skcert.geometry.products import BLOCK, column_sums, least_rows, one_thread, rows_times
 
 N = 2300  # more than two blocks of a product
 
@@ -31,6 +36,7 @@ def same(found, whole, rows):
     np.testing.assert_array_equal(found.prediction, whole.prediction[rows])
     np.testing.assert_array_equal(found.runner_up, whole.runner_up[rows])
     np.testing.assert_array_max_ulp(found.radius, whole.radius[rows], maxulp=1)
+    np.testing.assert_array_max_ulp(found.attack_radius, whole.attack_radius[rows], maxulp=1)
 
 
 def chains(d, make):
@@ -90,6 +96,50 @@ def test_nor_on_the_memory_that_eigenbases_may_take(monkeypatch):
     assert certifier.nbytes <= 4 * 12**2 * 8
 
 
+@pytest.mark.parametrize("model", [LogisticRegression(), LinearDiscriminantAnalysis(), GaussianNB()], ids=type)
+@pytest.mark.parametrize("steps", [[], [StandardScaler()]], ids=len)
+def test_nor_between_scikit_learns_models(model, steps):
+    X, y = latents(64, 10)
+    pipe = make_pipeline(*steps, model).fit(X, y)
+    whole = Certifier(pipe).certify(X)
+    for rows in pieces(N):
+        same(Certifier(pipe).certify(X[rows]), whole, rows)
+
+
+def test_slopes_that_lie_column_by_column_are_no_exception():
+    rng = np.random.default_rng(1)
+    model = Affine(np.asfortranarray(rng.standard_normal((3, 64))), np.zeros(3))
+    X = rng.standard_normal((300, 64))
+    whole = Certifier(model).certify(X)
+    for rows in pieces(300):
+        same(Certifier(model).certify(X[rows]), whole, rows)
+
+
+def test_threads_of_blas_are_as_many_after_as_before():
+    X, y = latents(20, 4)
+    model = CertifiedGMMClassifier(covariance_type="full").fit(X, y)
+    before = [each["num_threads"] for each in threadpool_info()]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda start: Certifier(model).certify(X[start : start + 30]), range(0, 1200, 30)))
+    assert [each["num_threads"] for each in threadpool_info()] == before
+
+
+def test_the_limit_ends_with_the_last_that_asked_for_it():
+    def threads():
+        return max(each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas")
+
+    with threadpool_limits(2, user_api="blas"):
+        if threads() != 2:
+            pytest.skip("BLAS has one thread here")
+        first, second = one_thread(), one_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert threads() == 1
+        second.__exit__(None, None, None)
+        assert threads() == 2
+
+
 def test_more_pairs_than_memory_are_made_once_for_each_class(monkeypatch):
     from skcert.boundaries import quadratic
     from skcert.geometry.quadric import Eigenbasis
@@ -112,10 +162,14 @@ def test_rows_of_a_product_are_those_of_the_rows_alone(d, m):
     for some in ([0], [BLOCK - 1, BLOCK], range(5, 300), range(len(rows) - 80, len(rows))):
         np.testing.assert_array_equal(rows_times(rows[list(some)], matrix), whole[list(some)])
     out, part = np.empty((m, len(rows))), np.empty((m, 5))
-    rows_times(rows, matrix, out.T)
+    rows_times(rows, matrix, out.T, "F")
     np.testing.assert_allclose(out.T, whole, rtol=1e-12, atol=1e-12)
-    rows_times(rows[:5], matrix, part.T)
+    rows_times(rows[:5], matrix, part.T, "F")
     np.testing.assert_array_equal(out[:, :5], part)
+    rows_times(rows[:1], matrix, part[:, :1].copy().T, "F")
+    one = np.empty((m, 1))
+    rows_times(rows[:1], matrix, one.T, "F")
+    np.testing.assert_array_equal(out[:, :1], one)
     assert rows_times(rows[:0], matrix).shape == (0, m)
     assert least_rows(d, m) <= BLOCK
     np.testing.assert_array_equal(column_sums(rows[:, :1])[0], column_sums(rows)[0])

@@ -102,7 +102,7 @@ __global__ void component_bounds(const double* points, const double* means, cons
     double slip = slope_error[warp] + rounding[warp] + own[SLIP_OF_MEAN];
     margins[warp] = margin - grow(error + 4 * UNIT * fabs(margin));
     steeps[warp] = grow(norm + grow(slip + gamma_of(starts[i + 1] - starts[i] + 8) * (own[LENGTH] + norm)));
-    curves[warp] = bend - 16 * UNIT * widest;
+    curves[warp] = bend - gamma_of(2 * (starts[i + 1] - starts[i]) + 16) * widest;
 }
 
 // Bounds f_c(r) = A_c - B_c r - L_c r^2 of the leads over the components of one rival, which the lanes share out.
