@@ -1,9 +1,9 @@
 """A million latents from a file: ``make bench-large``.
 
 Writes 1,000,000 x 512 numbers of a mixture of ten classes to a temporary folder (2 GB in float32), fits on a sample, and
-certifies the mapped file in a process of its own, whose private memory the kernel limits to 2 GiB (RLIMIT_DATA): without pages
-of the file, which the system takes back when it needs them. Prints and writes rows per second, private memory and all that was
-resident. ``--rows 50000`` is a quick look. Results are written to results/large.csv and results/large.md. Linux.
+certifies the mapped file in a process of its own, whose private memory the kernel limits to 2 GiB (RLIMIT_DATA). Prints and
+writes rows per second, private memory, and all that was resident, pages of the file included, which is what counts.
+``--rows 50000`` is a quick look. Results are written to results/large.csv and results/large.md. Linux.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COLUMNS = [
 ]
 HEADING = [
     f"A memory-mapped file of {D} features and {K} classes, wall-clock. Private memory is limited by the kernel; resident are",
-    "also pages of the file, which the system takes back when it needs them.",
+    "also the pages of the file that are being read.",
 ]
 
 
@@ -91,10 +91,10 @@ def main() -> None:
         y = write_latents(path, options.rows, options.dtype)
         sample = np.random.default_rng(1).permutation(options.rows)[:SAMPLE]
         X = np.load(path, mmap_mode="r")[np.sort(sample)]
-        for kind, method in (("tied", "auto"), ("full", "pairwise"), ("full", "exact")):
+        for kind, method in (("tied", "auto"), ("full", "auto")):
             model = CertifiedGMMClassifier(covariance_type=kind).fit(X, y[np.sort(sample)])
             found = alone(certified, model, path, method)
-            verdict = "ok" if found["private"] <= LIMIT / MIB else "ABOVE"
+            verdict = "ok" if found["resident"] <= LIMIT / MIB else "ABOVE"
             numbers = [
                 f"{found['s']:.1f}",
                 f"{options.rows / found['s']:,.0f}",
