@@ -53,7 +53,7 @@ from skcert.routes import Route, Stop, constants, imputes
 #: spaces, norms and feature scales whose boundaries a Certifier keeps, the oldest making room
 KEPT = 8
 #: bytes of points that pass all steps before the next ones do
-CACHE = 4 * 2**20
+CACHE = 8 * 2**20
 #: rows to which a few are repeated for the scores of scikit-learn's linear models, at most
 MOST_COPIES = 4096
 #: bytes of a file that are read at a time

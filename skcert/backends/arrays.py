@@ -24,6 +24,8 @@ from array_api_compat import (
 
 #: NumPy's own, and types, which have the attributes of their instances
 OF_NUMPY = (np.ndarray, np.generic, type)
+#: what most attributes of fitted estimators are
+COMMON = (*OF_NUMPY, str, int, float, type(None))
 #: device type of CUDA in the DLPack protocol
 CUDA = 2
 
@@ -87,6 +89,8 @@ def hosted(fitted: Any) -> Any:
     Fitted with ``array_api_dispatch``, scikit-learn's estimators keep their attributes in the library of X. Estimators of
     others are left alone: their arrays may be what they compute with.
     """
+    if isinstance(fitted, COMMON):
+        return fitted
     if namespace_of(fitted) is not None:
         return to_host(fitted)
     if type(fitted) in (list, tuple):
