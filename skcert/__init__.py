@@ -9,6 +9,7 @@ from skcert._explanation import Explanation
 from skcert._gmm import CertifiedGMMClassifier
 from skcert._pipeline import CertifiedPipeline, make_certified_pipeline
 from skcert._report import RobustnessReport, robustness_report
+from skcert._shaper import CertifiedMarginClassifier, LatentShaper
 from skcert._smoothing import RandomizedSmoothingClassifier
 from skcert.adapters import Uncertifiable, register_discriminant, register_perturbation
 from skcert.lipschitz.clever import Clever
@@ -21,10 +22,12 @@ __all__ = [
     "AffineStep",
     "Certificate",
     "CertifiedGMMClassifier",
+    "CertifiedMarginClassifier",
     "CertifiedPipeline",
     "Certifier",
     "Clever",
     "Explanation",
+    "LatentShaper",
     "LipschitzReport",
     "LipschitzStep",
     "PretrainedEmbedder",

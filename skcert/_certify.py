@@ -771,9 +771,13 @@ def _check_shapes(links: tuple[Link, ...], outputs: list) -> None:
 def _arithmetic(links: tuple[Link, ...], units: tuple[float, ...]) -> str:
     """In what the certificate holds, in words."""
     kind = "float64" if max(units) <= UNIT else "float32"
-    blind = (LipschitzStep, EstimatedStep)
-    encoders = [repr(each.name) for each in links if any(isinstance(carrier, blind) for carrier in each.carriers)]
+    encoders = [repr(each.name) for each in links if any(_in_real_numbers(carrier) for carrier in each.carriers)]
     return kind + (f", but {', '.join(encoders)} in real numbers" if encoders else "")
+
+
+def _in_real_numbers(carrier: Any) -> bool:
+    """Whether a step is known in real arithmetic only."""
+    return isinstance(carrier, EstimatedStep) or (isinstance(carrier, LipschitzStep) and not carrier.in_float64)
 
 
 def _sizes(links: tuple[Link, ...], d: int) -> tuple[np.ndarray, int] | None:

@@ -84,6 +84,9 @@ class LipschitzStep:
         1; where a rule is linear, that is all that matters.
     confidence : float
         The probability with which ``rounding``, or ``along``, holds at a point; below 1 what rests on it is "probabilistic".
+    in_float64 : bool
+        Whether ``rounding`` bounds, twice over, all that ``transform`` loses by computing: then the certificate is about the
+        transform as it computes, not in real numbers.
     """
 
     constant: float
@@ -94,6 +97,7 @@ class LipschitzStep:
     rounding: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     along: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
     confidence: float = 1.0
+    in_float64: bool = False
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.constant) and self.constant > 0):

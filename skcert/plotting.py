@@ -11,15 +11,23 @@ import numpy as np
 from scipy.stats import beta
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import check_is_fitted
 
 from skcert._certificate import Certificate
 from skcert._certify import certify
 from skcert._explanation import SHOWN, Explanation
 from skcert._printing import round_up
+from skcert._shaper import CertifiedMarginClassifier, LatentShaper
 from skcert.diagnostics.normality import distance_quantiles, mahalanobis_distances
 from skcert.metrics import certified_accuracy_curve, check_labels
 
-__all__ = ["CertifiedAccuracyDisplay", "CertifiedRegionDisplay", "ExplanationDisplay", "GaussianityDisplay"]
+__all__ = [
+    "CertifiedAccuracyDisplay",
+    "CertifiedRegionDisplay",
+    "ExplanationDisplay",
+    "GaussianityDisplay",
+    "LossCurveDisplay",
+]
 
 #: radii beyond are as good as infinite: they end where numbers do, not at a boundary
 FAR = 1e100
@@ -770,4 +778,104 @@ class GaussianityDisplay:
         self.ax_.spines[["top", "right"]].set_visible(False)
         if self.classes is not None:
             self.ax_.legend(title="class", frameon=False)
+        return self
+
+
+# -- training --------------------------------------------------------------------------------------------------------
+
+
+class LossCurveDisplay:
+    """The training of a :class:`skcert.LatentShaper`: its loss, and what held-out points reach, epoch by epoch.
+
+    Parameters
+    ----------
+    history : dict of str to ndarray of shape (n_epochs,)
+        The shaper's ``history_``.
+    best_epoch : int
+        The epoch whose network was kept, counted from 0.
+    target_radius : float
+        The l2 radius of the certified accuracy.
+
+    Attributes
+    ----------
+    loss_line_, certified_line_, accuracy_line_ : matplotlib Line2D
+    ax_ : matplotlib Axes
+        Of the accuracies; the loss has an axis of its own on the right, ``loss_ax_``.
+    loss_ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skcert import LatentShaper
+    >>> from skcert.plotting import LossCurveDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> shaper = LatentShaper(hidden_layer_sizes=(8,), n_components=4, max_epochs=3, progress=False).fit(X, y)
+    >>> LossCurveDisplay.from_estimator(shaper).ax_.get_xlabel()
+    'epoch'
+    """
+
+    def __init__(self, *, history, best_epoch, target_radius):
+        self.history = history
+        self.best_epoch = best_epoch
+        self.target_radius = target_radius
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None) -> LossCurveDisplay:
+        """Draw the training of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : fitted LatentShaper, CertifiedMarginClassifier, or Pipeline with one of them
+            The last one in a pipeline.
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+
+        Returns
+        -------
+        display : LossCurveDisplay
+
+        Raises
+        ------
+        ValueError
+            There is none.
+        """
+        steps = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
+        found = [step for step in steps if isinstance(step, LatentShaper | CertifiedMarginClassifier)]
+        if not found:
+            raise ValueError(
+                "Expected a LatentShaper, a CertifiedMarginClassifier, or a pipeline with one of them, got "
+                f"{type(estimator).__name__}."
+            )
+        check_is_fitted(found[-1])
+        shaper: Any = getattr(found[-1], "shaper_", found[-1])
+        return cls(history=shaper.history_, best_epoch=shaper.best_epoch_, target_radius=shaper.target_radius_).plot(ax)
+
+    def plot(self, ax=None) -> LossCurveDisplay:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+
+        Returns
+        -------
+        display : LossCurveDisplay
+        """
+        self.ax_ = _axes(ax)
+        self.figure_ = self.ax_.figure
+        epochs = np.arange(1, len(self.history["loss"]) + 1)
+        self.loss_ax_ = self.ax_.twinx()
+        (self.loss_line_,) = self.loss_ax_.plot(epochs, self.history["loss"], color="0.55", linestyle=":", label="loss (right)")
+        (self.accuracy_line_,) = self.ax_.plot(epochs, self.history["accuracy"], color=COLORS[1], label="accuracy")
+        (self.certified_line_,) = self.ax_.plot(
+            epochs, self.history["certified_accuracy"], color=COLORS[0], label=f"certified at {self.target_radius:.3g}"
+        )
+        kept = self.ax_.axvline(self.best_epoch + 1, color="0.8", linewidth=1, zorder=0, label="kept")
+        self.ax_.set(xlabel="epoch", ylabel="share of held-out points", ylim=(0, 1.02))
+        self.ax_.xaxis.get_major_locator().set_params(integer=True)
+        self.loss_ax_.set_ylabel("loss on training points")
+        lines = [self.certified_line_, self.accuracy_line_, self.loss_line_, kept]
+        self.ax_.legend(lines, [line.get_label() for line in lines], loc="center right", frameon=False)
         return self

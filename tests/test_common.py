@@ -6,7 +6,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skcert import CertifiedGMMClassifier, PretrainedEmbedder, RandomizedSmoothingClassifier
+from skcert import (
+    CertifiedGMMClassifier,
+    CertifiedMarginClassifier,
+    LatentShaper,
+    PretrainedEmbedder,
+    RandomizedSmoothingClassifier,
+)
 
 PARTIAL = "partial_fit is an error with target_radius, which needs all training points at once"
 ONE_POINT = "this check gives a class a single distinct point: no covariance of its own, an error by design"
@@ -32,6 +38,9 @@ def by_design(estimator):
         CertifiedGMMClassifier(covariance_type="full", decision="nearest-ellipsoid"),
         RandomizedSmoothingClassifier(LogisticRegression(), sigma=0.1, n_certify=100, random_state=0),
         RandomizedSmoothingClassifier(DecisionTreeClassifier(random_state=0), sigma=0.02, n_certify=100, random_state=0),
+        CertifiedMarginClassifier(n_components=8, hidden_layer_sizes=(16,), max_epochs=10, random_state=0, progress=False),
+        LatentShaper(n_components=8, hidden_layer_sizes=(16,), max_epochs=1, random_state=0, progress=False),
+        LatentShaper(objective="mcr2", lipschitz=None, max_epochs=1, random_state=0, progress=False),
         PretrainedEmbedder(np.negative),  # a ufunc: its repr names the test alike in every process
     ],
     expected_failed_checks=by_design,

@@ -135,4 +135,4 @@ def _overrides(name: str, ancestor: type, own: type) -> bool:
     return callable(inherited) and not getattr(inherited, "__isabstractmethod__", False) and getattr(own, name) is not inherited
 
 
-from skcert.adapters import composites, encoders, models, steps, tables  # noqa: E402, F401  (they fill the registry)
+from skcert.adapters import composites, encoders, models, shaping, steps, tables  # noqa: E402, F401  (they fill the registry)

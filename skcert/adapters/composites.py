@@ -12,6 +12,7 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import _safe_indexing
 
+from skcert._shaper import CertifiedMarginClassifier
 from skcert.adapters import Uncertifiable, inherits, perturbation_of, register_perturbation
 from skcert.backends.arrays import hosted
 from skcert.perturbations import Branch, Carrier, Link, ParallelStep
@@ -58,13 +59,17 @@ def is_nothing(step: Any) -> bool:
 
 
 def unrolled(estimator: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Steps one after the other, with those of inner pipelines as ``outer__inner``."""
+    """Steps one after the other, with those of inner pipelines, and of networks with a head, as ``outer__inner``."""
     estimator = unwrapped(estimator)
-    if not (isinstance(estimator, Pipeline) and inherits(estimator, Pipeline)):
+    if isinstance(estimator, Pipeline) and inherits(estimator, Pipeline):
+        steps = estimator.steps
+    elif isinstance(estimator, CertifiedMarginClassifier) and inherits(estimator, CertifiedMarginClassifier):
+        steps = [("shaper", estimator.shaper_), ("head", estimator.head_)]
+    else:
         yield name, estimator
         return
     _check_own(estimator)
-    for inner, step in estimator.steps:
+    for inner, step in steps:
         yield from unrolled(step, f"{name}__{inner}" if name else inner)
 
 

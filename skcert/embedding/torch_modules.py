@@ -26,7 +26,7 @@ def torch_module(encoder):
     return owner if isinstance(owner, torch.nn.Module) else None
 
 
-def _pick_device(device, homes):
+def pick_device(device, homes):
     """The device to run on, given the set of devices where the module's tensors are."""
     import torch
 
@@ -55,7 +55,7 @@ def _pick_device(device, homes):
 def running_device(module, device):
     """The device that the input of a module is sent to."""
     tensors = _tensors(module)
-    target = _pick_device(device, {tensor.device for tensor in tensors})
+    target = pick_device(device, {tensor.device for tensor in tensors})
     return target if target is not None else tensors[0].device
 
 
