@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 DATA ?= ../shared/data
 
-.PHONY: demo test test-oldest lint docs bench bench-scaling bench-large bench-history bench-pixels bench-smoothing mutants clean
+.PHONY: demo test test-oldest lint docs bench bench-scaling bench-large bench-history bench-pixels bench-smoothing paper paper-real paper-shaping mutants clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.demo
@@ -54,6 +54,26 @@ bench-smoothing: .venv/.test .venv/.bench
 	$(BIN)/python -m benchmarks.smoothing.one_sample
 	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.smoothing.table
 	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.smoothing.anytime
+
+# the figures of the paper on mixtures that are known; twenty minutes on one core, less on two
+paper: .venv/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper.synthetic
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper.optimal
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper.localization
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper.sample_complexity
+
+# the figures and tables of the paper on real latents and pixels; half an hour on one core
+paper-real: .venv/.test
+	test -d $(DATA) || { echo "SKCERT_DATA has the latents: make paper-real DATA=..."; exit 1; }
+	SKCERT_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper.pixels
+	SKCERT_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper.encoders
+	SKCERT_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper.gaussianity
+	SKCERT_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper.spectrum
+	SKCERT_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper.transfer
+
+# certified accuracy of shaped latents beside all other rules; an hour on one core
+paper-shaping: .venv/.test
+	SKCERT_DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper.shaping
 
 mutants: .venv/.test
 	$(BIN)/python -m tests.mutants

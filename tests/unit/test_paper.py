@@ -1,0 +1,108 @@
+"""What benchmarks/paper measured on mixtures that are known, and that it is measured again to the last digit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.paper import RESULTS, formatted, localization, optimal, read_csv, synthetic
+
+
+@pytest.fixture(scope="module")
+def curves():
+    return pd.read_csv(RESULTS / "synthetic.csv")
+
+
+def test_every_panel_of_the_figures_is_there(curves):
+    panels = curves.groupby(["K", "R", "S"]).size()
+    assert len(panels) == len(synthetic.CLASSES) * len(synthetic.CIRCLES) * len(synthetic.VARIANCES)
+    assert (panels == len(synthetic.RADII)).all()
+
+
+def test_the_certificates_are_ordered_and_no_attack_is_below_the_exact_one(curves):
+    for below, above in (("paper", "pairwise"), ("pairwise", "exact"), ("exact", "attack"), ("exact", "pgd")):
+        assert (curves[below] <= curves[above]).all(), (below, above)
+    assert (curves["exact"] > curves["paper"] + 0.5).any()
+
+
+def test_attacks_meet_the_exact_certificate_within_monte_carlo_error(curves):
+    error = np.sqrt(curves["exact"] * (1 - curves["exact"]) / synthetic.N_POINTS)
+    for attack in ("attack", "pgd"):
+        assert (curves[attack] - curves["exact"] <= error).all(), attack
+
+
+def test_no_certificate_exceeds_a_ceiling_beyond_monte_carlo_error(curves):
+    error = np.sqrt(curves["ceiling"] * (1 - curves["ceiling"]) / synthetic.N_MANY)
+    assert (curves["exact_many"] <= curves["ceiling"] + 4 * error + 1e-5).all()
+    assert (curves["exact"] <= curves["ceiling_of_these_points"]).all()
+    assert (curves["known_to_be_reached"] <= curves["ceiling"]).all()
+
+
+def test_two_classes_reach_the_optimum_within_monte_carlo_error(curves):
+    two = curves[curves["K"] == 2]
+    error = np.sqrt(two["optimal"] * (1 - two["optimal"]) / synthetic.N_MANY)
+    assert ((two["exact_many"] - two["optimal"]).abs() <= 4 * error + 1e-5).all()
+    assert np.allclose(two["optimal"], two["ceiling"], atol=2e-5)
+
+
+def test_more_votes_certify_more_and_never_more_than_there_is(curves):
+    areas = [curves[f"smoothing_{votes}"].mean() for votes in synthetic.VOTES]
+    assert areas == sorted(areas) and areas[0] < areas[-1] - 0.01
+    assert (curves["smoothing_100000"] <= curves["ceiling_of_these_points"]).all()
+
+
+def test_the_printed_baseline_is_the_corrected_one_only_where_covariances_are_equal(curves):
+    shift = (curves["localization_printed"] - curves["localization_corrected"]).abs()
+    equal = (curves["S"] == "I") | (curves["K"] == 2)
+    assert (shift[equal] < 2e-5).all() and shift[~equal].max() > 0.1
+    assert (curves["localization_corrected"] <= curves["exact_many"] + 0.005).all()
+
+
+def test_the_printed_overlap_of_the_counter_example_is_false_and_the_corrected_one_true():
+    table = pd.read_csv(RESULTS / "localization_overlap.csv")
+    assert ((table["low"] - 1e-3 <= table["corrected"]) & (table["corrected"] <= table["high"] + 1e-3)).all()
+    at = table[table["radius"] == 0.25].iloc[0]
+    assert at["printed"] == pytest.approx(0.115, abs=5e-4) and at["corrected"] == pytest.approx(0.201, abs=5e-4)
+
+
+def test_the_printed_baseline_lies_above_what_is_true_and_the_corrected_one_does_not():
+    table = pd.read_csv(RESULTS / "localization_curves.csv")
+    for _, curve in table.groupby("K"):
+        assert (curve["printed"] > curve["high"]).sum() >= 5
+        assert (curve["corrected"] <= curve["high"]).all()
+
+
+def test_the_printed_baseline_of_five_classes_promises_more_than_the_bayes_classifier_has():
+    table = pd.read_csv(RESULTS / "localization_summary.csv").set_index("what")
+    row = table.loc["K = 5, R = 6: printed at radius 0, and accuracy of the Bayes classifier"]
+    assert row["printed"] > row["high"] > row["low"] > row["corrected"]
+
+
+def test_radii_are_learned_at_the_rate_of_a_smooth_function_and_at_none_of_the_printed_rates():
+    table = pd.read_csv(RESULTS / "sample_complexity_exponents.csv").set_index(["of", "at"])
+    printed = set(table.loc[("n", "printed")]["exponent"])
+    assert len(printed) == 3
+    for d in (2, 10, 100):
+        found = table.loc[("n", f"d = {d}")]
+        assert found["exponent"].between(-0.65, -0.42).all()
+        for number in printed:
+            assert not ((found["low"] <= number) & (number <= found["high"])).any()
+
+
+# -- again, to the last digit ------------------------------------------------------------------------------------------
+
+
+def test_a_panel_is_measured_again_to_the_last_digit():
+    K, R, variances = 3, 4, (1.5, 0.5)
+    panel = synthetic.Panel(K, R, variances)
+    stored = [row for row in read_csv("synthetic") if (row["K"], row["R"], row["S"]) == ("3", "4", "1.5, 0.5")]
+    found = synthetic.certified(panel)
+    for name, curve in found.items():
+        assert [formatted(each) for each in curve] == [row[name] for row in stored], name
+
+
+def test_the_optimal_rules_and_the_counter_example_are_measured_again_to_the_last_digit():
+    stored = [row for row in read_csv("optimal") if (row["R"], row["variances"]) == ("2", "1.5, 0.5")]
+    for name, curve in optimal.curves(2, (1.5, 0.5)).items():
+        assert [formatted(each) for each in curve] == [row[name] for row in stored], name
+    again = [{name: formatted(value) for name, value in row.items()} for row in localization.counter_example()]
+    assert again == read_csv("localization_overlap")
