@@ -45,7 +45,7 @@ class LatentShaper(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         by the product of those of its layers, usually far above 1, by which certificates are divided.
     target_radius : float, default=None
         The l2 radius at which certified accuracy is wanted, in the units of X. None: 0.1 of the scale of the training points,
-        their median distance from their mean.
+        their median distance from their mean. With ``lipschitz=None`` it plays no part.
     iso : float, default=1.0
         Weight of the isotropy of each class; "mcr2" only.
     mmd : float, default=0.0
@@ -177,9 +177,10 @@ class LatentShaper(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         distances = np.linalg.norm(X - center, axis=1)
         # more than half of the points may be one point
         unit = float(np.median(distances) or distances.mean()) or 1.0
+        if not np.isfinite(unit):
+            raise ValueError("X is so large that distances between its points overflow: scale it before the shaper.")
         self.target_radius_ = TARGET * unit if self.target_radius is None else float(self.target_radius)
         self._train(center, unit, X, codes)
-        self.lipschitz_ = self.layers_.constant
         return self
 
     def _train(self, center: np.ndarray, unit: float, X: np.ndarray, codes: np.ndarray) -> None:
@@ -230,6 +231,11 @@ class LatentShaper(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return self.layers_.apply(validate_data(self, X, reset=False, dtype=np.float64))
 
     @property
+    def lipschitz_(self) -> float:
+        """Proven upper bound of the constant."""
+        return self.layers_.constant
+
+    @property
     def _n_features_out(self) -> int:
         return self.layers_.n_outputs
 
@@ -245,8 +251,11 @@ class LatentShaper(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             raise ValueError(
                 f"lipschitz must be 1.0 or None, got {self.lipschitz!r}: for another constant scale the points before or after."
             )
-        for name in ("n_components", "max_epochs", "batch_size"):
-            _check_whole(name, getattr(self, name))
+        _check_whole("n_components", self.n_components)
+        _check_whole("max_epochs", self.max_epochs)
+        _check_whole("batch_size", self.batch_size, least=2)
+        if not isinstance(self.hidden_layer_sizes, tuple | list):
+            raise ValueError(f"hidden_layer_sizes must be a tuple of widths such as (256,), got {self.hidden_layer_sizes!r}.")
         for width in self.hidden_layer_sizes:
             _check_whole("hidden_layer_sizes", width)
             if self.lipschitz is not None and width % 2:
@@ -376,7 +385,8 @@ class CertifiedMarginClassifier(ClassifierMixin, BaseEstimator):
 
     def _latents(self, X) -> np.ndarray:
         check_is_fitted(self)
-        return self.shaper_.transform(validate_data(self, X, reset=False, dtype=np.float64))
+        validate_data(self, X, reset=False, skip_check_array=True)
+        return self.shaper_.transform(X)
 
     def certify(self, X, *, norm=2, method="auto", feature_scale=None, device=None):
         """Certificates of the predictions on X; parameters and result as in :func:`skcert.certify`."""
@@ -385,9 +395,9 @@ class CertifiedMarginClassifier(ClassifierMixin, BaseEstimator):
         return certify(self, X, norm=norm, method=method, feature_scale=feature_scale, device=device)
 
 
-def _check_whole(name: str, value: Any) -> None:
-    if not (isinstance(value, Integral) and int(value) >= 1):
-        raise ValueError(f"{name} must be made of integers of at least 1, got {value!r}.")
+def _check_whole(name: str, value: Any, least: int = 1) -> None:
+    if not (isinstance(value, Integral) and int(value) >= least):
+        raise ValueError(f"{name} must be made of integers of at least {least}, got {value!r}.")
 
 
 def _check_number(name: str, value: Any, above: bool = False) -> None:

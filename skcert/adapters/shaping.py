@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from skcert._shaper import LatentShaper
 from skcert.adapters import register_perturbation
+from skcert.geometry.rounding import row_norms
 from skcert.perturbations import LipschitzStep
+
+#: of the sizes of points and latents, how far a transform may be from its weights, which steps before it may have rounded
+AGREES = 1e-4
 
 
 def latent_shaper(step: LatentShaper) -> LipschitzStep:
-    """The constant of its weights, and twice what rounding costs: at the point and at another one of the ball (theory 1.8)."""
-    layers = step.layers_
-    return LipschitzStep(
-        layers.constant,
-        layers.n_outputs,
-        rounding=lambda points, latents: 2 * layers.rounding(points),
-        in_float64=True,
-    )
+    """The constant of its weights, and twice what rounding costs: at the point and at another one of the ball (theory 1.8).
+
+    The weights are those of now. Latents that another network made are an error: the shaper was fitted again, or changed.
+    """
+    layers = step.layers_.copy()
+    constant = layers.constant
+
+    def rounding(points: np.ndarray, latents: np.ndarray) -> np.ndarray:
+        lost = 2 * layers.rounding(points)
+        apart = row_norms(layers.apply(points) - latents)
+        size = row_norms(latents) + constant * (row_norms(points) + row_norms(layers.center[None])[0])
+        if (apart > lost + AGREES * size).any():
+            raise ValueError(
+                "A LatentShaper does not transform these points as its weights said when its constant was computed. Was it "
+                "fitted again, or changed? Certify with a new Certifier; if it is another transform, register its rule with "
+                "skcert.register_perturbation."
+            )
+        return lost
+
+    return LipschitzStep(constant, layers.n_outputs, rounding=rounding, in_float64=True)
 
 
 register_perturbation(LatentShaper, latent_shaper)

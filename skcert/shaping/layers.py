@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -45,7 +44,7 @@ class Layer:
             return np.hstack([np.maximum(first, second), np.minimum(first, second)])
         return Z
 
-    @cached_property
+    @property
     def constant(self) -> float:
         """Upper bound of the largest singular value of the weight as it is stored."""
         return spectral_norm(self.weight)
@@ -76,17 +75,25 @@ class Layers:
             Z = layer.apply(Z)
         return Z
 
-    @cached_property
+    @property
     def constant(self) -> float:
         """Upper bound of the l2 Lipschitz constant (theory 2.3): the product of those of the layers."""
-        return max(float(grow(np.prod([layer.constant for layer in self.layers]), 4 * len(self.layers))), SMALLEST)
+        total = 1.0
+        for layer in self.layers:  # rounded up where it would underflow, on the way as well
+            total = max(float(grow(total * layer.constant)), SMALLEST)
+        return total
+
+    def copy(self) -> Layers:
+        """The same network with arrays of its own."""
+        layers = (replace(each, weight=each.weight.copy(), bias=each.bias.copy()) for each in self.layers)
+        return Layers(self.center.copy(), tuple(layers))
 
     def rounding(self, X: np.ndarray) -> np.ndarray:
         """Upper bounds, shape (n,), of the l2 distance of ``apply(X)``, as computed, from real arithmetic.
 
         A layer carries what was lost before it by its constant, and its product of n terms and the bias lose at most gamma of
-        |weight| |x| + |bias| (theory 1.8). This grows with x no faster than 1e-9 of what the layer's own constant allows,
-        for layers of any width below 10^6.
+        |weight| |x| + |bias| (theory 1.8). For every unit of distance from x a layer of shape (m, n) loses at most
+        n sqrt(min(m, n)) 2^-53 of its constant more, far below the 2^-20 that :mod:`skcert.routes` takes off for it.
         """
         Z = X - self.center
         lost = UNIT * row_norms(Z)

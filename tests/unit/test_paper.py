@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.paper import RESULTS, formatted, localization, optimal, read_csv, synthetic
+from benchmarks.paper import RESULTS, formatted, localization, optimal, page, read_csv, synthetic
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +106,7 @@ def test_the_optimal_rules_and_the_counter_example_are_measured_again_to_the_las
         assert [formatted(each) for each in curve] == [row[name] for row in stored], name
     again = [{name: formatted(value) for name, value in row.items()} for row in localization.counter_example()]
     assert again == read_csv("localization_overlap")
+
+
+def test_the_page_says_what_the_files_say():
+    assert page.PAGE.read_text() == page.page()

@@ -6,9 +6,11 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import warnings
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,6 +27,7 @@ from skcert import (
     Affine,
     CertifiedGMMClassifier,
     CertifiedMarginClassifier,
+    Certifier,
     LatentShaper,
     Uncertifiable,
     certify,
@@ -242,7 +245,7 @@ def test_certificates_in_front_of_the_network_hold(digits, classifier):
     assert certificate.guarantee == "deterministic" and "real numbers" not in certificate.arithmetic
     assert (certificate.prediction == classifier.predict(X)).all()
     assert certificate.certified_accuracy(y, [0])[0] > 0.8
-    check_certificate(classifier, X[:40], classifier.certify(X[:40]))
+    assert check_certificate(classifier, X[:40], classifier.certify(X[:40])) is None
 
 
 def test_the_radius_is_that_of_the_head_divided_by_the_constant(digits, classifier):
@@ -261,6 +264,49 @@ def test_the_rule_of_a_shaper_takes_off_rounding_at_both_ends(classifier, digits
     np.testing.assert_array_equal(step.rounding(X, shaper.transform(X)), 2 * shaper.layers_.rounding(X))
 
 
+def test_a_constant_that_is_too_small_is_found_out(classifier, digits, monkeypatch):
+    X = digits[1][:40]
+    right = classifier.certify(X)
+    monkeypatch.setattr(Layers, "constant", 0.2)
+    wrong = classifier.certify(X)
+    assert (wrong.radius > 4 * right.radius).all()
+    assert check_certificate(classifier, X, wrong) is not None
+
+
+@pytest.mark.parametrize("change", ["refit", "weights", "transform"])
+def test_a_network_that_changes_after_its_constant_is_known_is_an_error(digits, change):
+    X, X_new, y, _ = digits
+    model = make_pipeline(LatentShaper(**SMALL), CertifiedGMMClassifier()).fit(X, y)
+    certifier = Certifier(model)
+    certifier.certify(X_new[:5])
+    if change == "refit":
+        model[0].set_params(objective="mcr2", lipschitz=None).fit(X, y)
+    elif change == "weights":
+        model[0].layers_.layers[0].weight[...] *= 10
+        assert model[0].lipschitz_ > 9
+        # a new one takes the weights of now
+        assert check_certificate(model, X_new[:5], certify(model, X_new[:5])) is None
+    else:
+        model[0].transform = lambda X: LatentShaper.transform(model[0], 10 * X)
+    with pytest.raises(ValueError, match="Was it fitted again"):
+        certifier.certify(X_new[:5])
+
+
+def test_frames_keep_their_names_without_a_warning(digits):
+    frame = pd.DataFrame(digits[0][:100], columns=[f"p{k}" for k in range(64)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = CertifiedMarginClassifier(**SMALL).fit(frame, digits[2][:100])
+        assert (model.certify(frame).prediction == model.predict(frame)).all()
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame[frame.columns[::-1]])
+
+
+def test_the_constant_of_layers_whose_product_underflows_on_the_way_is_no_smaller_than_the_truth():
+    layers = tuple(Layer(np.array([[c]]), np.zeros(1), "none") for c in (1e-200, 1e-150, 1e150, 1e150))
+    assert Layers(np.zeros(1), layers).constant >= 1e-50
+
+
 def test_a_pipeline_around_the_classifier_is_certified_in_its_own_units(digits):
     X, X_new, y, _ = digits
     pipe = make_pipeline(StandardScaler(with_std=False), CertifiedMarginClassifier(**SMALL)).fit(X, y)
@@ -268,7 +314,7 @@ def test_a_pipeline_around_the_classifier_is_certified_in_its_own_units(digits):
     alone = pipe[-1].certify(pipe[0].transform(X_new))
     np.testing.assert_allclose(certificate.radius, alone.radius, rtol=1e-5)
     np.testing.assert_array_equal(certify(pipe, X_new, space="latents").radius.shape, (len(X_new),))
-    check_certificate(pipe, X_new[:20], certify(pipe, X_new[:20]))
+    assert check_certificate(pipe, X_new[:20], certify(pipe, X_new[:20])) is None
 
 
 @pytest.mark.parametrize("lipschitz", [1.0, None])
@@ -280,7 +326,7 @@ def test_the_papers_objective_feeds_a_mixture(digits, lipschitz):
     assert (shaper.lipschitz_ < 1 + 1e-8) == (lipschitz == 1.0)
     certificate = certify(pipe, X_new[:20])
     assert (certificate.radius > 0).mean() > 0.5
-    check_certificate(pipe, X_new[:20], certificate)
+    assert check_certificate(pipe, X_new[:20], certificate) is None
     assert not hasattr(shaper, "head_")
 
 
@@ -398,6 +444,8 @@ def test_one_point_of_a_class_leaves_nothing_to_hold_out():
         ({"hidden_layer_sizes": (0,)}, "at least 1"),
         ({"n_components": 2.5}, "n_components"),
         ({"max_epochs": 0}, "max_epochs"),
+        ({"batch_size": 1}, "at least 2"),
+        ({"hidden_layer_sizes": 16}, "tuple of widths"),
         ({"learning_rate": 0.0}, "learning_rate must be a finite number, positive"),
         ({"target_radius": -1.0}, "target_radius"),
         ({"iso": np.nan}, "iso"),
