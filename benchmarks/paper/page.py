@@ -157,11 +157,17 @@ def page() -> str:
     mcr = {row["encoder"]: row for row in read_csv("encoders") if row["model"].startswith("shaped mcr2 without sphere")}
     nothing = all(float(row["certified@0.1 scale"]) == 0 for row in mcr.values())
     assert nothing, "the sentence on the paper's head behind its proven constant says 0"
-    return f"""# The paper, measured again
+    return f"""---
+html_theme.sidebar_secondary.remove: true
+---
+
+# The paper, measured again
 
 What *Certified Robustness from Approximate Gaussian Mixture Structures in Pretrained Latent Spaces* ([arXiv 2605.25352](https://arxiv.org/abs/2605.25352)) says, what comes out when it is run, and where it had to be corrected. Every number on this page is read from a file in `benchmarks/paper/results`, which the command beside it writes; `python -m benchmarks.paper.page` then writes the page. `make paper` runs what needs no data, `make paper-real` and `make paper-shaping` the rest (`SKCERT_DATA` says where the latents are).
 
 ## Verdicts
+
+Commands are `python -m benchmarks.paper.` and the name in the last column.
 
 | in the paper | what it says | what we get | verdict | command |
 |---|---|---|---|---|
