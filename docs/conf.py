@@ -117,5 +117,7 @@ def setup(app) -> None:
     app.connect("autodoc-process-docstring", _cite)
     app.connect("autodoc-skip-member", _skip)
     app.connect("missing-reference", _scikit_learn)
+
+
 # tables as wide as the page
 html_sidebars = {"reproduction/index": []}
