@@ -183,6 +183,17 @@ MUTANTS = {
     "let go of what was changed in memory": ("_points.py", "X.mode in (\"r\", \"r+\")", "X.mode in (\"r\", \"r+\", \"c\")"),
     "radii rounded to float32 for tensors": ("backends/arrays.py", "made = xp.asarray(np.require(values, requirements=[\"C\", \"W\"]), device=device(X))", "made = xp.asarray(np.require(values.astype(np.float32) if values.dtype == np.float64 else values, requirements=[\"C\", \"W\"]), device=device(X))"),
     "a ray of length 0 where squares overflow": ("geometry/quadric.py", "(inside >= 0) & np.isfinite(inside) & (linear > 0)", "(inside >= 0) & (linear > 0)"),
+    "a network known by its last layer": ("shaping/layers.py", "for layer in self.layers:  # rounded up", "for layer in self.layers[-1:]:  # rounded up"),
+    "underflow in the constant of a network": ("shaping/layers.py", "total = max(float(grow(total * layer.constant)), SMALLEST)", "total = float(grow(total * layer.constant))"),
+    "rounding of the last layer of a network alone": ("shaping/layers.py", "lost = grow(layer.constant * lost + sums)", "lost = grow(sums)"),
+    "rounding of a network at one end": ("adapters/shaping.py", "lost = 2 * layers.rounding(points)", "lost = layers.rounding(points)"),
+    "a network that changed is believed": ("adapters/shaping.py", "if (apart > lost + AGREES * size).any():", "if False:"),
+    "the smaller of a pair twice": ("shaping/layers.py", "np.hstack([np.maximum(first, second), np.minimum(first, second)])", "np.hstack([np.minimum(first, second), np.minimum(first, second)])"),
+    "weights orthogonal to float32 only": ("shaping/networks.py", "Layer(as_array(part.weight(torch.float64)),", "Layer(as_array(part.weight()),"),
+    "minimise the coding rate reduction": ("shaping/training.py", "loss = self.iso * isotropy_penalty(Z, y) - coding_rate_reduction(Z, y, EPS)", "loss = self.iso * isotropy_penalty(Z, y) + coding_rate_reduction(Z, y, EPS)"),
+    "class rates not weighted by their size": ("shaping/losses.py", "sum(len(part) / len(Z) * coding_rate(part, eps)", "sum(coding_rate(part, eps)"),
+    "the head in the units of the training": ("_shaper.py", "Affine(weight / unit, bias,", "Affine(weight, bias,"),
+    "keep the last epoch, whatever it reaches": ("shaping/training.py", "if reached.certified_accuracy >= best - math.sqrt", "if True or reached.certified_accuracy >= best - math.sqrt"),
 }  # fmt: skip
 
 #: what kills them, the fastest first
@@ -190,7 +201,7 @@ SUITES = [
     ["tests/unit/test_routes.py", "tests/oracle", "tests/unit/test_quadric.py", "tests/unit/test_gmm.py"],
     ["tests/unit/test_mixture_geometry.py", "tests/soundness/test_mixtures.py", "tests/soundness/test_rounding.py"],
     ["tests/soundness", "tests/unit/test_certify.py", "tests/unit/test_explanation.py"],
-    ["tests/unit/test_lipschitz.py"],
+    ["tests/unit/test_lipschitz.py", "tests/unit/test_shaping.py"],
     ["tests/unit/test_batches.py", "tests/unit/test_mapped.py", "tests/backends/test_array_api.py"],
     ["tests/statistical", "tests/unit/test_smoothing.py", "tests/unit/test_noise.py"],
     ["tests/unit/test_report.py", "tests/unit/test_diagnostics.py"],

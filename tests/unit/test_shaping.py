@@ -188,6 +188,15 @@ def test_rounding_bounds_the_distance_from_rational_arithmetic(kind):
     assert largest > 1e-3  # it is a bound of this, not of anything
 
 
+def test_what_a_first_layer_loses_by_cancellation_is_carried_to_the_end():
+    layers = Layer(np.array([[0.1, -0.1]]), np.zeros(1), "none"), Layer(np.ones((1, 1)), np.zeros(1), "none")
+    network = Layers(np.zeros(2), layers)
+    X = np.random.default_rng(0).uniform(1e8, 2e8, (50, 1)) + np.array([[0.0, 1 / 3]])
+    off = [abs(float(Fraction(z) - exactly(network, x)[0])) for z, x in zip(network.apply(X)[:, 0].tolist(), X, strict=True)]
+    assert max(off) > 1e-10  # far above what the last layer loses
+    assert (np.array(off) <= network.rounding(X)).all()
+
+
 @pytest.mark.parametrize("kind", ["maxmin", "relu"])
 def test_the_constant_bounds_every_slope_and_is_met_where_the_network_is_linear(kind):
     rng = np.random.default_rng(3)
