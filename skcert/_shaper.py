@@ -385,8 +385,8 @@ class CertifiedMarginClassifier(ClassifierMixin, BaseEstimator):
 
     def _latents(self, X) -> np.ndarray:
         check_is_fitted(self)
-        validate_data(self, X, reset=False, skip_check_array=True)
-        return self.shaper_.transform(X)
+        validate_data(self, X, reset=False, dtype=np.float64)
+        return self.shaper_.transform(X)  # as it came: a frame has names
 
     def certify(self, X, *, norm=2, method="auto", feature_scale=None, device=None):
         """Certificates of the predictions on X; parameters and result as in :func:`skcert.certify`."""
