@@ -369,7 +369,7 @@ for _D, _kind in enumerate([nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d], 1):
     MODULES[_kind] = partial(max_pool_layer, _D)
     FUNCTIONS[f"max_pool{_D}d"] = partial(max_pool, _D)
     FUNCTIONS[f"adaptive_max_pool{_D}d"] = partial(adaptive_max_pool, _D)
-for _D, _kind in enumerate([nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d], 1):  # type: ignore[assignment]
+for _D, _kind in enumerate([nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d], 1):  # type: ignore[assignment]  # other types than above
     MODULES[_kind] = lambda m, x, D=_D: adaptive_max_pool(D, x, m.output_size, m.return_indices)
 MODULES.update(
     dict.fromkeys(

@@ -138,11 +138,11 @@ def _restored(root: nn.Module) -> Iterator[None]:
 def _unpatched() -> Iterator[None]:
     """Modules as they are when nobody traces them."""
     call, getattribute = nn.Module.__call__, nn.Module.__getattr__
-    nn.Module.__call__, nn.Module.__getattr__ = _CALL, _GETATTR  # type: ignore[method-assign,assignment]
+    nn.Module.__call__, nn.Module.__getattr__ = _CALL, _GETATTR  # type: ignore[method-assign,assignment]  # torch.fx does it
     try:
         yield
     finally:
-        nn.Module.__call__, nn.Module.__getattr__ = call, getattribute  # type: ignore[method-assign,assignment]
+        nn.Module.__call__, nn.Module.__getattr__ = call, getattribute  # type: ignore[method-assign,assignment]  # torch.fx does it
 
 
 @dataclass(frozen=True)

@@ -233,4 +233,4 @@ def overlap(size: int, kernel: int, stride: int, dilation: int, n_outputs: int) 
 
 def padding_repeats(size: int, before: int, after: int, mode: str) -> int:
     """How many times a padding repeats one of ``size`` numbers, itself included; ``mode`` as in :func:`numpy.pad`."""
-    return int(np.bincount(np.pad(np.arange(size), (before, after), mode=mode)).max())  # type: ignore[call-overload]
+    return int(np.bincount(np.pad(np.arange(size), (before, after), mode=mode)).max())  # type: ignore[call-overload]  # a str

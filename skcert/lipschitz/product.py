@@ -196,7 +196,7 @@ def _module_factor(network: Network, node: fx.Node, linear: fx.Node | None) -> f
         scale = batch_norm_scale(module)
         x = linear.all_input_nodes[0].meta["value"]
         return BEFORE_NORMALIZATION[type_before_parametrizations(layer)](layer, x, scale)
-    return _checked(MODULES[kind](module, node.args[0].meta["value"]))  # type: ignore[union-attr]
+    return _checked(MODULES[kind](module, node.args[0].meta["value"]))  # type: ignore[union-attr]  # the tensor it is called with
 
 
 def _function_factor(network: Network, node: fx.Node) -> float:
@@ -237,7 +237,7 @@ def operands(node: fx.Node) -> list[Any]:
 
 
 def _terms(node: fx.Node, so_far: dict[fx.Node, float]) -> list[float]:
-    alpha = abs(float(node.kwargs.get("alpha", 1)))  # type: ignore[arg-type]
+    alpha = abs(float(node.kwargs.get("alpha", 1)))  # type: ignore[arg-type]  # a number
     terms = []
     for place, each in enumerate(operands(node)):
         if each in so_far:

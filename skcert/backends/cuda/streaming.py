@@ -45,7 +45,7 @@ class Solver(ABC):
 
     def decide(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Winners and runners-up of points that the device gave back with the winner -1: their radius is 0."""
-        raise NotImplementedError
+        raise NotImplementedError  # of the affine solver, which never gives back -1
 
 
 def _pinned(cupy: ModuleType, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
