@@ -55,7 +55,7 @@ bench-smoothing: .venv/.test .venv/.bench
 	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.smoothing.table
 	SKCERT_DATA=$(DATA) $(BIN)/python -m benchmarks.smoothing.anytime
 
-# the figures of the paper on mixtures that are known; twenty minutes on one core, less on two
+# the figures of the paper on mixtures that are known; seven minutes on two cores
 paper: .venv/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper.synthetic
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper.optimal

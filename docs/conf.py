@@ -21,7 +21,8 @@ project_copyright = author
 version = release = skcert.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
-exclude_patterns = ["_build", "_templates"]
+# tables that pages include
+exclude_patterns = ["_build", "_templates", "reproduction/digits.md", "reproduction/shaping_*.md"]
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence"]

@@ -18,10 +18,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import NearestCentroid
@@ -55,7 +57,9 @@ OTHERS = (
     "LogisticRegression(C)",
     "LinearSVC(C)",
     "the encoder's own head",
-    "shaped by mcr2, GMM",
+    "shaped by mcr2, GMM, full",
+    "shaped by mcr2, GMM, tied",
+    "shaped by mcr2, GMM, tied, target_radius",
     "the paper's head by mcr2, GMM",
 )
 
@@ -85,14 +89,17 @@ def chosen(make: Callable[[float], Any], scale: float, parts: Parts, radius: flo
 def rules(latents: Latents, parts: Parts, scale: float, seed: int) -> Iterator[tuple[str, Callable[[], tuple[Any, str]]]]:
     """Names, and functions that fit: to a model and what was chosen for it."""
     radius = RADIUS * scale
-    mixture = CertifiedGMMClassifier(target_radius=radius)
+    mixtures = {
+        "GMM, full": CertifiedGMMClassifier(covariance_type="full"),
+        "GMM, tied": CertifiedGMMClassifier(),
+        "GMM, tied, target_radius": CertifiedGMMClassifier(target_radius=radius),
+    }
 
     def fitted(model: Any) -> Callable[[], tuple[Any, str]]:
         return lambda: (model.fit(*parts.train), "")
 
-    yield "GMM, full", fitted(CertifiedGMMClassifier(covariance_type="full"))
-    yield "GMM, tied", fitted(CertifiedGMMClassifier())
-    yield "GMM, tied, target_radius", fitted(mixture)
+    for name, mixture in mixtures.items():
+        yield name, fitted(clone(mixture))
     yield "NearestCentroid", fitted(NearestCentroid())
     yield (
         "LogisticRegression(C)",
@@ -103,10 +110,13 @@ def rules(latents: Latents, parts: Parts, scale: float, seed: int) -> Iterator[t
         yield "the encoder's own head", fitted(Affine(*latents.head))
     settings: dict[str, Any] = {"target_radius": radius, "random_state": seed, "device": "cpu", "progress": False}
     coding = {"objective": "mcr2", "batch_size": 1000, **settings}
-    yield "shaped by mcr2, GMM", fitted(make_pipeline(LatentShaper(**coding), mixture))
+    with TemporaryDirectory() as memory:  # the shaper is trained once for all three
+        for name, mixture in mixtures.items():
+            yield f"shaped by mcr2, {name}", fitted(make_pipeline(LatentShaper(**coding), mixture, memory=memory))
     paper = LatentShaper(n_components=128, lipschitz=None, **coding)
     yield "the paper's head by mcr2, GMM", fitted(make_pipeline(paper, Normalizer(), CertifiedGMMClassifier()))
-    yield "shaped by certified margin, GMM", fitted(make_pipeline(LatentShaper(**settings), mixture))
+    last = mixtures["GMM, tied, target_radius"]
+    yield "shaped by certified margin, GMM", fitted(make_pipeline(LatentShaper(**settings), last))
     yield "certified margin, linear", fitted(CertifiedMarginClassifier(hidden_layer_sizes=(), **settings))
     yield OURS, fitted(CertifiedMarginClassifier(**settings))
 
