@@ -173,10 +173,12 @@ class LatentShaper(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y holds 1 class, {self.classes_[0]!r}: a {type(self).__name__} needs at least 2 classes.")
-        center = X.mean(axis=0)
-        distances = np.linalg.norm(X - center, axis=1)
-        # more than half of the points may be one point
-        unit = float(np.median(distances) or distances.mean()) or 1.0
+        with np.errstate(over="ignore", invalid="ignore"):  # an error below
+            center = X.mean(axis=0)
+            size = float(np.abs(X - center).max()) or 1.0  # squares of lengths may overflow or vanish
+            distances = size * np.linalg.norm((X - center) / size, axis=1)
+            # more than half of the points may be one point
+            unit = float(np.median(distances) or distances.mean()) or 1.0
         if not np.isfinite(unit):
             raise ValueError("X is so large that distances between its points overflow: scale it before the shaper.")
         self.target_radius_ = TARGET * unit if self.target_radius is None else float(self.target_radius)
@@ -195,7 +197,8 @@ class LatentShaper(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         device = pick_device(self.device, set())
-        with training.one_thread(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # seeding reaches all devices, used or not
+        with training.one_thread(), torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
             torch.manual_seed(seed)
             sizes = (X.shape[1], *self.hidden_layer_sizes, self.n_components)
             network = (networks.Unconstrained if self.lipschitz is None else networks.OneLipschitz)(sizes)
@@ -393,6 +396,11 @@ class CertifiedMarginClassifier(ClassifierMixin, BaseEstimator):
         from skcert._certify import certify
 
         return certify(self, X, norm=norm, method=method, feature_scale=feature_scale, device=device)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.non_deterministic = self.random_state is None
+        return tags
 
 
 def _check_whole(name: str, value: Any, least: int = 1) -> None:

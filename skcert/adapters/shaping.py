@@ -23,7 +23,7 @@ def latent_shaper(step: LatentShaper) -> LipschitzStep:
 
     def rounding(points: np.ndarray, latents: np.ndarray) -> np.ndarray:
         lost = 2 * layers.rounding(points)
-        apart = row_norms(layers.apply(points) - latents)
+        apart = np.linalg.norm(layers.apply(points) - latents, axis=1)  # a check, no bound: it may underflow
         size = row_norms(latents) + constant * (row_norms(points) + row_norms(layers.center[None])[0])
         if (apart > lost + AGREES * size).any():
             raise ValueError(

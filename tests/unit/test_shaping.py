@@ -11,6 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from hypothesis import given, settings
@@ -396,6 +397,37 @@ def test_the_scale_of_the_points_does_not_matter(digits):
     large = CertifiedMarginClassifier(**SMALL).fit(1024 * X, y)
     np.testing.assert_allclose(large.certify(1024 * X_new).radius, 1024 * one.certify(X_new).radius, rtol=1e-6)
     assert large.target_radius_ == pytest.approx(1024 * one.target_radius_)
+
+
+@pytest.mark.parametrize("scale", [2.0**-500, 2.0**500])
+def test_squares_that_overflow_or_vanish_do_not_matter(digits, classifier, scale):
+    X, Z, y, _ = digits
+    model = CertifiedMarginClassifier(**SMALL).fit(X * scale, y)
+    np.testing.assert_allclose(model.certify(Z * scale).radius / scale, classifier.certify(Z).radius, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e200])
+def test_points_beyond_that_have_radii_on_the_safe_side(digits, classifier, scale):
+    X, Z, y, _ = digits
+    model = CertifiedMarginClassifier(**SMALL).fit(X * scale, y)
+    certificate = model.certify(Z * scale)
+    assert (certificate.radius / scale <= classifier.certify(Z).radius * (1 + 1e-6)).all()
+
+
+def test_points_whose_distances_overflow_are_an_error():
+    X = np.array([[1.0], [-1.0]] * 10) * 1.7e308
+    with pytest.raises(ValueError, match="scale it before"):
+        LatentShaper(**SMALL).fit(np.hstack([X, X]), [0, 1] * 10)
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame, torch.tensor, np.ndarray.tolist])
+def test_points_may_be_frames_tensors_and_lists(digits, classifier, kind):
+    X, Z, y, _ = digits
+    model = CertifiedMarginClassifier(**SMALL).fit(kind(X), y)
+    found, again = (np.asarray(model.certify(points).radius) for points in (kind(Z), Z))
+    np.testing.assert_array_equal(found, again)
+    np.testing.assert_allclose(found, classifier.certify(Z).radius, rtol=1e-6)  # means of columns are summed in other orders
 
 
 def test_grid_search_by_certified_accuracy(digits):
