@@ -358,7 +358,7 @@ def test_the_epoch_kept_is_the_last_within_one_standard_error():
         """Its bias counts the epochs."""
 
     class Scripted(torch.nn.Module):
-        reached, seen = (0.2, 0.9, 0.85, 0.5), 0
+        reached, seen, noise = (0.2, 0.9, 0.85, 0.5), 0, 0.0
 
         def forward(self, latents, y):
             return (latents.mean() - 1) ** 2
@@ -376,6 +376,20 @@ def test_the_epoch_kept_is_the_last_within_one_standard_error():
     _, chosen = training.train(network, Scripted(), data, rules)
     assert chosen == 2  # 0.85 is within sqrt(0.9 * 0.1 / 30) = 0.055 of 0.9, 0.5 is not
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), snapshots[2], strict=True))
+
+
+def test_points_are_trained_on_with_noise_of_a_fifth_of_the_radius_and_judged_without():
+    class Recording(torch.nn.Linear):
+        def forward(self, x):
+            seen[self.training].append(x.detach())
+            return super().forward(x)
+
+    seen: dict = {True: [], False: []}
+    data = training.Data(np.zeros((640, 50)), np.arange(640) % 2, np.arange(64, 640), np.arange(64))
+    rules = training.Rules(2, 64, 1e-3, torch.device("cpu"), False)
+    training.train(Recording(50, 4), training.CertifiedMargin(4, 2, radius=2.0), data, rules)
+    assert torch.cat(seen[True]).std().item() == pytest.approx(0.4, rel=0.02)
+    assert not torch.cat(seen[False]).any()
 
 
 def test_the_same_seed_gives_the_same_network_and_leaves_torchs_own_alone(digits):
@@ -414,6 +428,7 @@ def test_points_beyond_that_have_radii_on_the_safe_side(digits, classifier, scal
     assert (certificate.radius / scale <= classifier.certify(Z).radius * (1 + 1e-6)).all()
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")  # of scikit-learn's check
 def test_points_whose_distances_overflow_are_an_error():
     X = np.array([[1.0], [-1.0]] * 10) * 1.7e308
     with pytest.raises(ValueError, match="scale it before"):
