@@ -62,6 +62,7 @@ OTHERS = (
     "shaped by mcr2, GMM, tied, target_radius",
     "the paper's head by mcr2, GMM",
 )
+TRAINED_FOR_MARGINS = ("shaped by certified margin, GMM", "certified margin, linear", OURS)
 
 
 class Parts(NamedTuple):
@@ -211,7 +212,7 @@ def draw(table: list[dict[str, Any]]) -> None:
             if rule not in here:
                 continue
             row, ours = here[rule], rule == OURS
-            colour = COLOURS["blue"] if ours else COLOURS["sky"] if "margin" in rule else COLOURS["black"]
+            colour = COLOURS["blue"] if ours else COLOURS["sky"] if rule in TRAINED_FOR_MARGINS else COLOURS["black"]
             ax.errorbar(row["certified"], place, xerr=row["certified sd"], fmt="o", color=colour, markersize=5)
             ax.plot(row["clean"], place, "|", color=colour, markersize=7)
         best = max(row["certified"] for rule, row in here.items() if rule in OTHERS)

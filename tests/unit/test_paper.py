@@ -1,10 +1,12 @@
-"""What benchmarks/paper measured on mixtures that are known, and that it is measured again to the last digit."""
+"""What benchmarks/paper measured, and that mixtures that are known are measured again to the last digit."""
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.paper import RESULTS, formatted, localization, optimal, page, read_csv, synthetic
+from benchmarks.paper import RESULTS, formatted, localization, optimal, page, read_csv, shaping, synthetic
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,71 @@ def test_radii_are_learned_at_the_rate_of_a_smooth_function_and_at_none_of_the_p
         assert found["exponent"].between(-0.65, -0.42).all()
         for number in printed:
             assert not ((found["low"] <= number) & (number <= found["high"])).any()
+
+
+def test_theorem_3_1_allows_a_delta_that_draws_refute():
+    table = pd.read_csv(RESULTS / "localization_outside.csv")
+    assert ((table["low"] <= table["1 - F"]) & (table["1 - F"] <= table["high"])).all()
+    assert (table["low"] > 4 * table["allowed in print"]).all()
+
+
+# -- on real latents -----------------------------------------------------------------------------------------------------
+
+
+def test_certificates_of_one_mixture_are_ordered_on_real_latents():
+    table = pd.read_csv(RESULTS / "encoders.csv")
+    radii = [name for name in table if name.startswith("certified@")]
+    for _, rows in table.groupby(["encoder", "model"]):
+        ordered = rows.set_index("method").reindex(["paper", "pairwise", "exact"]).dropna(how="all")[radii]
+        assert (ordered.diff().iloc[1:] >= 0).all(axis=None)
+        assert (rows["method"] != "paper").any()
+
+
+def test_no_rule_certifies_more_than_it_gets_right_and_all_were_measured_on_all_splits():
+    runs, table = pd.read_csv(RESULTS / "shaping_runs.csv"), pd.read_csv(RESULTS / "shaping.csv")
+    assert (runs["certified"] <= runs["clean"]).all() and (table["splits"] == shaping.SPLITS).all()
+    own = runs["rule"] == "the encoder's own head"
+    assert (runs[~own].groupby("rule")["latents"].nunique() == len(shaping.SETS)).all()
+    assert set(runs["rule"]) == {*shaping.OTHERS, *shaping.TRAINED_FOR_MARGINS}
+    mean = runs.groupby(["latents", "rule"])["certified"].mean()
+    np.testing.assert_allclose(
+        table.set_index(["latents", "rule"])["certified"],
+        mean.loc[list(zip(table["latents"], table["rule"], strict=True))],
+        atol=1e-4,
+    )
+
+
+def test_the_classifier_of_certified_margins_is_nowhere_below_the_best_other_and_within_a_point_of_the_cleanest():
+    gains = pd.read_csv(RESULTS / "shaping_gains.csv")
+    assert (gains["gain in points"] >= 0).all()
+    assert (gains["clean, ours less the best of all"] >= -1).all()
+
+
+def test_claims_are_counted_as_refuted_where_an_attack_is_inside():
+    table, points = pd.read_csv(RESULTS / "pixels.csv"), pd.read_csv(RESULTS / "pixels_points.csv")
+    for (head, estimate), rows in points.groupby(["head", "estimate"]):
+        row = table[(table["head"] == head) & (table["estimate"] == estimate)].iloc[0]
+        assert row["refuted"] == (rows["attack"] < rows["claimed"]).sum()
+    assert (table[table["estimate"].str.startswith("CLEVER")]["refuted"] > 0).all()
+
+
+def test_transferred_accuracy_is_below_what_the_held_out_points_have():
+    table = pd.read_csv(RESULTS / "transfer.csv").dropna(subset=["exact"])
+    assert (table["pinsker"] <= table["exact"] + 1e-9).all() and (table["exact"] <= table["under Q"]).all()
+    assert (table["exact"] <= table["held out"]).all()
+
+
+def test_the_gain_that_the_readme_names_is_the_measured_one():
+    gains = pd.read_csv(RESULTS / "shaping_gains.csv").set_index("latents")
+    points = round(gains.loc["Banking77, MiniLM", "gain in points"])
+    readme = Path(__file__).parents[2] / "README.md"
+    assert f"gains {points} points on Banking77" in readme.read_text()
+
+
+def test_the_digits_of_the_guide_are_the_measured_ones():
+    row = pd.read_csv(RESULTS / "digits.csv").set_index("rule").loc["target_radius=4"]
+    guide = (page.PICTURES.parent / "guide" / "shaping.md").read_text()
+    assert ", ".join(f"{row[radius]:.3f}" for radius in ("0", "2", "4")) in guide
 
 
 # -- again, to the last digit ------------------------------------------------------------------------------------------
