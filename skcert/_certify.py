@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from skcert._certificate import Certificate
 from skcert._estimate import estimate
 from skcert._explanation import Origin
 from skcert._gmm import CertifiedGMMClassifier
+from skcert._passages import Passages, units_of
 from skcert._points import (
     Points,
     dense,
@@ -25,87 +25,30 @@ from skcert._points import (
     numbers,
     predicted,
     release,
-    source_of,
     transformed,
     unit_of,
 )
+from skcert._request import Request, check_method, scale_of
 from skcert._smoothing import RandomizedSmoothingClassifier
 from skcert.adapters import Uncertifiable, discriminant_of, inherits
 from skcert.adapters.composites import is_nothing, link, unrolled
 from skcert.adapters.models import compares_own_scores, unit_of_scores
 from skcert.backends.arrays import has_cupy, hosted, like, namespace_of, on_cuda, to_cupy, to_host
-from skcert.boundaries import (
-    PAIR_BUDGET,
-    AffineBoundary,
-    EllipsoidBoundary,
-    LinearMixtureBoundary,
-    Nearest,
-    QuadraticBoundary,
-    QuadraticMixtureBoundary,
-    VotedBoundary,
-)
-from skcert.discriminants import Affine, LogSumExp, NearestEllipsoid, Quadratic, batches
+from skcert.boundaries import AffineBoundary, Nearest
+from skcert.discriminants import Affine, NearestEllipsoid, batches
 from skcert.geometry.products import LARGE
-from skcert.geometry.rounding import SINGLE, UNIT, grow
-from skcert.perturbations import SCALE_LIMIT, AffineStep, EstimatedStep, Link, LipschitzStep, check_norm
-from skcert.routes import Route, Stop, constants, imputes
+from skcert.geometry.rounding import UNIT, grow
+from skcert.perturbations import AffineStep, EstimatedStep, Link, LipschitzStep, check_norm
 
-#: spaces, norms and feature scales whose boundaries a Certifier keeps, the oldest making room
-KEPT = 8
 #: bytes of points that pass all steps before the next ones do
 CACHE = 8 * 2**20
 #: rows to which a few are repeated for the scores of scikit-learn's linear models, at most
 MOST_COPIES = 4096
 #: bytes of a file that are read at a time
 MAPPED = 256 * 2**20
-#: pairs of classes of a linear rule along whose differences the error of an encoder is looked at, at most
-MOST_PAIRS = 500
-METHODS = ("auto", "exact", "pairwise", "paper")
 DEVICES = (None, "cpu", "cuda")
 #: how far beyond the computed attack a class change is looked for, before it counts as not found
 STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 5e-6, 5e-5, 5e-4, 5e-3, 0.05, 0.5)
-
-
-@dataclass(frozen=True)
-class _Passage:
-    """From one space, norm and feature scale to the boundary, for points with the same cells missing.
-
-    Attributes
-    ----------
-    route : Route
-        With what the steps lose as they compute.
-    folded : AffineStep or None
-        Its last piece in real arithmetic.
-    boundary : AffineBoundary, QuadraticBoundary or EllipsoidBoundary
-        Where the last piece of the route begins.
-    factors : list of float
-        By how much the ball is stretched on its way there.
-    scale : ndarray of shape (n_columns,)
-        Of the columns of the points; 0 where one does not move.
-    units : ndarray or None
-        The scale of the features where the boundary is.
-    """
-
-    route: Route
-    folded: AffineStep | None
-    boundary: Any
-    factors: list[float]
-    scale: np.ndarray
-    units: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What a call of certify asks for."""
-
-    norm: float
-    method: str
-    space: str
-    start: int
-    links: tuple[Link, ...]
-    feature_scale: Any
-    attack: bool
-    gpu: bool
 
 
 class Certifier:
@@ -165,7 +108,6 @@ class Certifier:
         check_is_fitted(self._model)
         self._classes = np.array(to_host(self._model.classes_))
         self._links: dict[int, tuple[Link, ...]] = {}
-        self._passages: dict[Any, _Passage] = {}
         self._smoothed = isinstance(self._model, RandomizedSmoothingClassifier) and inherits(
             self._model, RandomizedSmoothingClassifier
         )
@@ -173,7 +115,8 @@ class Certifier:
             self._model._ready()
             self._model = copy.copy(self._model)
         rule: Any = None if self._smoothed else discriminant_of(self._model)
-        self._discriminant = rule
+        self._rule = rule
+        self._passages = Passages(rule, {name: type(step).__name__ for name, step in self._steps})
         found = len(self._classes) if self._smoothed else rule.n_classes
         if found != len(self._classes):
             raise ValueError(
@@ -183,17 +126,17 @@ class Certifier:
         self._own_scores = compares_own_scores(self._model)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_links": {}, "_passages": {}}  # what is made at the first batch that needs it
+        return {**self.__dict__, "_links": {}}  # what is made at the first batch that needs it
 
     @property
     def nbytes(self) -> int:
         """Bytes of the eigenbases kept so far."""
-        return sum(getattr(passage.boundary, "nbytes", 0) for passage in self._passages.values())
+        return self._passages.nbytes
 
     def certify(self, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False) -> Certificate:
         """Certify the predictions on X; parameters and result as in :func:`certify`."""
         norm = check_norm(norm)
-        self._check_method(method, norm)
+        check_method(method, norm, self._rule)
         start = self._start(space)
         links = self._chain(start)
         if return_attack and any(isinstance(c, (LipschitzStep, EstimatedStep)) for link in links for c in link.carriers):
@@ -201,7 +144,7 @@ class Certifier:
                 "No attack can be constructed through a step that is known by its Lipschitz constant alone: use the space "
                 "after it, or return_attack=False."
             )
-        if return_attack and isinstance(self._discriminant, NearestEllipsoid):
+        if return_attack and isinstance(self._rule, NearestEllipsoid):
             raise ValueError('decision="nearest-ellipsoid" constructs no attack: use return_attack=False.')
         if return_attack and self._smoothed:
             raise ValueError("Votes under noise know no boundary and construct no attack: use return_attack=False.")
@@ -212,7 +155,7 @@ class Certifier:
         for _, step in self._steps[:start]:
             X = transformed(step, X)
         X = X.toarray() if issparse(X) else X  # what an encoder made, perhaps
-        request = _Request(norm, method, space, start, links, feature_scale, return_attack, self._on_gpu(X))
+        request = Request(norm, method, space, start, links, feature_scale, return_attack, self._on_gpu(X))
         if (made := self._staying(X, request)) is None:
             X = X if dispatched(X) else to_host(X)
             made = Certificate.concatenate([self._batch(rows, request) for rows in self._batches(X, request)])
@@ -222,7 +165,7 @@ class Certifier:
         """Whether distances are computed on the GPU: where the device says so, or the points are there and CuPy is as well."""
         return self.device == "cuda" or (self.device is None and on_cuda(X) and has_cupy())
 
-    def _batches(self, X, request: _Request):
+    def _batches(self, X, request: Request):
         """X in parts that stay in the cache from one step to the next; whole where there is no step, or one that may mind.
 
         A file that is mapped into memory is read part by part, and each is let go.
@@ -236,7 +179,7 @@ class Certifier:
                 yield X[some]
                 release(X[some])
             return
-        linear = isinstance(self._discriminant, Affine) and all(isinstance(carrier, AffineStep) for carrier in carriers)
+        linear = isinstance(self._rule, Affine) and all(isinstance(carrier, AffineStep) for carrier in carriers)
         if self._known(links) or request.attack or request.gpu or not linear or values is None or not values.size:
             yield X
             return
@@ -247,9 +190,9 @@ class Certifier:
     def _known(self, links) -> bool:
         """Whether what is certified is the very object that predicts: then there is nothing to compare."""
         model = self._model
-        return not links and type(model) is CertifiedGMMClassifier and model._discriminant is self._discriminant
+        return not links and type(model) is CertifiedGMMClassifier and model._discriminant is self._rule
 
-    def _batch(self, X, request: _Request) -> Certificate:
+    def _batch(self, X, request: Request) -> Certificate:
         if self._smoothed:
             return self._by_votes(X, request)
         if (certificate := self._by_own_scores(X, request)) is not None:
@@ -264,15 +207,15 @@ class Certifier:
             theirs = predicted(self._model, made[-1])  # it also checks what reaches it
             latents = numbers(outputs[-1])
         points = Points.of(outputs[0] if links or hasattr(X, "columns") else dense(latents))
-        scale, asked = self._scale(request.feature_scale, points)
+        scale, asked = scale_of(request.feature_scale, points)
         units = self._units(links, outputs)
         estimated = any(isinstance(carrier, EstimatedStep) for each in links for carrier in each.carriers)
         with np.errstate(over="ignore", invalid="ignore"):  # where scores overflow nothing is known: radius 0
             if estimated:
-                nearest = estimate(self._discriminant, links, points, latents, scale, request.norm)
+                nearest = estimate(self._rule, links, points, latents, scale, request.norm)
                 method, exact = "clever", False
             else:
-                nearest, method, exact = self._nearest(points, outputs, units, latents, scale, asked, request)
+                nearest, method, exact = self._passages.nearest(points, outputs, units, latents, scale, asked, request)
 
         confidence = _confidence(links)
         prediction = self._classes[nearest.winner]
@@ -300,7 +243,7 @@ class Certifier:
             arithmetic=_arithmetic(links, units),
         )
 
-    def _staying(self, X, request: _Request) -> Certificate | None:
+    def _staying(self, X, request: Request) -> Certificate | None:
         """The certificate of points on a GPU that our own classifier is given as they are: they stay there.
 
         None where this does not apply, and where something is wrong with the points: what checks them on the host will say.
@@ -315,40 +258,33 @@ class Certifier:
         if not xp.all(xp.isfinite(X)):
             return None
         one = Points.of(np.zeros((1, d)))  # what the way to the boundary depends on
-        scale, asked = self._scale(request.feature_scale, one)
-        passage = self._passage((), (UNIT,), one, np.zeros(d, dtype=bool), request.norm, scale, asked)
-        method = self._auto(passage.boundary) if request.method == "auto" else request.method
+        scale, asked = scale_of(request.feature_scale, one)
+        passage = self._passages.passage((), (UNIT,), one, np.zeros(d, dtype=bool), request.norm, scale, asked)
+        method = self._passages.method_of(passage, request.method)
         if not cuda.supports(passage.boundary, method):
             return None
         nearest = cuda.nearest(passage.boundary, to_cupy(X), method=method)
-        return Certificate(
-            self._classes[to_host(nearest.winner)],
-            nearest.radius,
-            self._classes[to_host(nearest.runner_up)],
-            nearest.attack_radius,
-            None,
-            request.norm,
-            request.space,
-            guarantee="deterministic",
-            confidence=1.0,
-            method=method,
-            exact=self._is_exact(passage, method),
-            arithmetic=_arithmetic((), (UNIT,)),
-        )
+        exact = self._passages.is_exact(passage, method)
+        return self._proven(nearest, request, method=method, exact=exact)
 
-    def _is_exact(self, passage: _Passage, method: str) -> bool:
-        """Whether radii are distances themselves."""
-        exact = not passage.route.bends and method != "paper" and (method == "exact" or isinstance(self._discriminant, Affine))
-        return exact and getattr(passage.boundary, "exact", True)
+    def _proven(self, nearest: Nearest, request: Request, **facts) -> Certificate:
+        """The certificate of radii that hold in float64, with certainty."""
+        certain = {"guarantee": "deterministic", "confidence": 1.0, "arithmetic": "float64"}
+        return self._certificate(nearest, request, **certain, **facts)
 
-    def _outputs(self, X, request: _Request) -> list[Any]:
+    def _certificate(self, nearest: Nearest, request: Request, **facts) -> Certificate:
+        """Radii with their classes, as the estimator names them, and what was asked."""
+        winner, runner_up = (self._classes[to_host(codes)] for codes in (nearest.winner, nearest.runner_up))
+        return Certificate(winner, nearest.radius, runner_up, nearest.attack_radius, None, request.norm, request.space, **facts)
+
+    def _outputs(self, X, request: Request) -> list[Any]:
         """The points in their space, and after every step from there on."""
         outputs = [X]
         for _, step in self._steps[request.start :]:
             outputs.append(transformed(step, outputs[-1]))
         return outputs
 
-    def _by_votes(self, X, request: _Request) -> Certificate:
+    def _by_votes(self, X, request: Request) -> Certificate:
         """The certificate of a smoothed classifier, from the radius where its noise is added (theory 2.4)."""
         links, outputs = request.links, [to_host(each) for each in self._outputs(X, request)]
         _check_shapes(links, outputs)
@@ -361,18 +297,13 @@ class Certifier:
                 "RandomizedSmoothingClassifier(make_pipeline(..., classifier))."
             )
         votes = self._model.votes(outputs[-1])
-        scale, asked = self._scale(request.feature_scale, points)
+        scale, asked = scale_of(request.feature_scale, points)
         voted = Nearest(votes.winner, votes.runner_up, votes.radius, np.full(len(votes.radius), np.inf))
         units = self._units(links, outputs)
-        nearest, _, _ = self._nearest(points, outputs, units, numbers(outputs[-1]), scale, asked, request, voted)
-        return Certificate(
-            self._classes[votes.winner],
-            nearest.radius,
-            self._classes[votes.runner_up],
-            nearest.attack_radius,
-            None,
-            request.norm,
-            request.space,
+        nearest, _, _ = self._passages.nearest(points, outputs, units, numbers(outputs[-1]), scale, asked, request, voted)
+        return self._certificate(
+            nearest,
+            request,
             guarantee="probabilistic",
             confidence=max(0.0, _confidence(links) - self._model.alpha),
             method="randomized-smoothing",
@@ -381,7 +312,7 @@ class Certifier:
             _votes=votes,
         )
 
-    def _by_own_scores(self, X, request: _Request) -> Certificate | None:
+    def _by_own_scores(self, X, request: Request) -> Certificate | None:
         """The certificate from the scores that a linear model's ``predict`` compares, so that they are computed once.
 
         For float64 arrays behind steps that act feature by feature. How far these scores are from real arithmetic follows
@@ -413,9 +344,9 @@ class Certifier:
             return None
         still = np.zeros(values.shape[1], dtype=bool)
         points = Points(X, values, ~still)
-        scale, asked = self._scale(request.feature_scale, points)
+        scale, asked = scale_of(request.feature_scale, points)
         units = (UNIT,) * (len(request.links) + 1)
-        passage = self._passage(request.links, units, points, still, request.norm, scale, asked)
+        passage = self._passages.passage(request.links, units, points, still, request.norm, scale, asked)
         assert isinstance(passage.boundary, AffineBoundary)  # own scores are linear ones
         scores = np.vstack([np.zeros(len(scores)), scores]) if scores.ndim == 1 else np.ascontiguousarray(scores.T)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -423,20 +354,8 @@ class Certifier:
             if error is None:
                 return None
             nearest = passage.boundary.nearest(values, scores=(scores, error))
-        return Certificate(
-            self._classes[nearest.winner],
-            nearest.radius,
-            self._classes[nearest.runner_up],
-            nearest.attack_radius,
-            None,
-            request.norm,
-            request.space,
-            guarantee="deterministic",
-            confidence=1.0,
-            method="exact" if request.method == "auto" else request.method,
-            exact=True,
-            arithmetic="float64",
-        )
+        method = "exact" if request.method == "auto" else request.method
+        return self._proven(nearest, request, method=method, exact=True)
 
     # -- reading the request -----------------------------------------------------------------------------------------
 
@@ -450,62 +369,6 @@ class Certifier:
             return self._spaces[space]
         known = ", ".join(self._spaces) or "none here"
         raise ValueError(f"space must be 'input', 'latents' or the name of a step ({known}), got {space!r}.")
-
-    def _check_method(self, method: str, norm: float) -> None:
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
-        if isinstance(self._discriminant, NearestEllipsoid):
-            if method != "auto":
-                raise ValueError(
-                    'decision="nearest-ellipsoid" has one certificate, half the lead in distance: use method="auto", '
-                    f"got {method!r}."
-                )
-        elif self._smoothed and method != "auto":
-            raise ValueError(f'A smoothed classifier is certified by its votes alone: use method="auto", got {method!r}.')
-        elif isinstance(self._discriminant, LogSumExp) and method == "paper":
-            raise ValueError('method="paper" is for one component per class: use method="exact" or "pairwise".')
-        elif norm != 2 and method == "paper":
-            raise ValueError(f'method="paper" is an l2 formula: use norm=2 or method="exact", got norm={norm!r}.')
-
-    def _auto(self, boundary) -> str:
-        """The rule behind method="auto": a function of shapes and covariance type only."""
-        if isinstance(boundary, EllipsoidBoundary):
-            return "nearest-ellipsoid"
-        if isinstance(boundary, QuadraticBoundary) and boundary.full_nbytes > PAIR_BUDGET:
-            return "pairwise"
-        return "exact"
-
-    def _scale(self, feature_scale, points: Points) -> tuple[np.ndarray, np.ndarray]:
-        """feature_scale as an array over the columns of the space, checked, and which columns it names."""
-        d, names = len(points.numeric), points.names
-        if feature_scale is None:
-            return np.ones(d), np.zeros(d, dtype=bool)
-        if names is not None and hasattr(feature_scale, "index") and hasattr(feature_scale, "to_dict"):
-            if not feature_scale.index.is_unique:
-                raise ValueError("feature_scale has a scale for some columns more than once: give each its own.")
-            feature_scale = feature_scale.to_dict()  # a Series: by name, whatever its order
-        if isinstance(feature_scale, Mapping):
-            if names is None:
-                raise ValueError("feature_scale by name needs points with column names (a DataFrame); pass an array instead.")
-            unknown = [name for name in feature_scale if name not in names]
-            if unknown:
-                raise ValueError(f"feature_scale names columns that do not exist: {unknown!r}; expected some of {names!r}.")
-            asked = np.array([name in feature_scale for name in names], dtype=bool)
-            feature_scale = [feature_scale.get(name, 1.0) for name in names]
-        else:
-            asked = np.ones(d, dtype=bool)
-        try:
-            scale = np.asarray(to_host(feature_scale), dtype=float)
-        except (TypeError, ValueError):
-            raise ValueError(f"feature_scale must be an array of numbers or a dict by column, got {feature_scale!r}.") from None
-        if scale.shape != (d,):
-            raise ValueError(f"feature_scale must have shape ({d},), one factor per feature of the space, got {scale.shape}.")
-        if not (np.isfinite(scale).all() and (scale >= 0).all()):
-            raise ValueError("feature_scale must be finite and not negative; 0 keeps a feature where it is.")
-        moved = scale[scale > 0]
-        if len(moved) and not (moved.min() > 1 / SCALE_LIMIT and moved.max() < SCALE_LIMIT):
-            raise ValueError(f"feature_scale must lie between {1 / SCALE_LIMIT:g} and {SCALE_LIMIT:g}, or be 0.")
-        return scale, asked
 
     # -- walking the steps ---------------------------------------------------------------------------------------------
 
@@ -527,130 +390,9 @@ class Certifier:
             self._links[start] = tuple(links)
         return self._links[start]
 
-    def _passage(self, links, units, points: Points, missing, norm, scale, asked) -> _Passage:
-        """The way to the boundary for points of this kind, from memory or made now.
-
-        ``units`` are those of rounding in which the steps and, at last, the classifier compute.
-        """
-        names = points.names
-        masks = (scale.tobytes(), asked.tobytes(), points.numeric.tobytes(), missing.tobytes())
-        kind = (len(links), norm, units, *masks, names and tuple(names))
-        if kind in self._passages:
-            return self._passages[kind]
-        while len(self._passages) >= KEPT:
-            self._passages.pop(next(iter(self._passages)))
-        route = Route.along(links, missing, names, units)
-        frozen = route.frozen | ~points.numeric
-        self._name_columns(frozen & asked & (scale > 0), names, "feature_scale moves columns that cannot move: {}. Use 0.")
-        moving = np.where(frozen | missing | ~route.uses, 0.0, scale)  # what nobody reads need not move
-        whole = np.append(moving, np.zeros(route.n_constants))
-        last, stretched, factors = route.narrow(norm, None if (whole == 1).all() else whole)
-        d = self._discriminant
-        if last != 2 and isinstance(d, NearestEllipsoid):
-            raise ValueError(
-                f'decision="nearest-ellipsoid" is certified in l2, got norm={last!r}: use norm=2, or decision="bayes".'
-            )
-        where = (route.fold, stretched)
-        boundary: Any
-        if self._smoothed:
-            boundary = VotedBoundary(*where, last, points.values.shape[1])
-        elif isinstance(d, Affine):
-            boundary = AffineBoundary(d, *where, last, units[-1])
-        elif isinstance(d, Quadratic):
-            boundary = QuadraticBoundary(d, *where, last, units[-1])
-        elif isinstance(d, LogSumExp):
-            kind_of = LinearMixtureBoundary if isinstance(d.components, Affine) else QuadraticMixtureBoundary
-            boundary = kind_of(d, *where, last, units[-1])
-        else:
-            boundary = EllipsoidBoundary(d, *where)
-        folded = Route.along(links, missing, names).pieces[-1]
-        self._passages[kind] = _Passage(route, folded, boundary, factors, moving, stretched)
-        return self._passages[kind]
-
-    @staticmethod
-    def _name_columns(which: np.ndarray, names, message: str) -> None:
-        if which.any():
-            found = [int(c) if names is None else names[c] for c in np.flatnonzero(which)]
-            raise ValueError(message.format(repr(found)))
-
-    def _nearest(
-        self, points, outputs, units, latents, scale, asked, request: _Request, voted: Nearest | None = None
-    ) -> tuple[Nearest, str, bool]:
-        """Distances in the space of the points, which must reach the classifier as their own steps transformed them.
-
-        ``voted``: radii where the classifier is, if they are known by votes.
-        """
-        links, method, attack = request.links, request.method, request.attack
-        n, d = points.values.shape
-        whole = Route.along(links, np.zeros(d, dtype=bool), points.names)
-        if links or voted is None:  # a smoothed classifier takes anything, and adds noise to numbers
-            self._name_columns(
-                whole.uses & ~points.numeric, points.names, "Columns {} are used as numbers and hold something else."
-            )
-        fixed = [numbers(part) for part in constants(links, outputs[0])]
-        kinds, groups = _by_gaps(points.values, whole.uses | whole.watched if imputes(links) else None)
-        out = Nearest.empty(n, d if attack else None)
-        for missing, group in zip(kinds, groups, strict=True):
-            passage = self._passage(links, units, points, missing, request.norm, scale, asked)
-            if method == "auto":
-                method = self._auto(passage.boundary)
-            simple = not fixed and not whole.bends and len(groups) == 1
-            for batch in [slice(0, n)] if simple else batches(len(group), 8 * 8 * (d + whole.n_constants)):
-                at = batch if len(groups) == 1 else group[batch]
-                source = source_of(points.values[at], [part[at] for part in fixed])
-                known = None if voted is None else voted.take(at)
-                out.put(at, self._part(passage, request, outputs, at, source, latents, method, known))
-        return out, method, self._is_exact(passage, method)
-
     def _units(self, links, outputs) -> tuple[float, ...]:
-        """The unit of rounding of every step, by what it was given, keeps or made, and of the classifier."""
-        seen = [unit_of(X) for X in outputs]
-        steps = [SINGLE if each.single else max(seen[n : n + 2]) for n, each in enumerate(links)]
-        return (*steps, unit_of_scores(hosted(self._model), seen[-1]))
-
-    def _part(self, passage, request: _Request, outputs, at, source, latents, method, voted=None) -> Nearest:
-        """One batch: along the route, to the boundary, and back."""
-        route, last, links, attack = passage.route, passage.folded, request.links, request.attack
-        seen = {place: dense(outputs[place + 1][at]) for place in route.blind}
-        start, error, stops = route.trace(source, seen)
-        if links and last is not None:
-            after = latents[at]
-            for rows in batches(len(start), 16 * start.shape[1], 2 * 2**20):
-                doubt = 0.0 if error is None else error[rows]
-                if not last.agrees(start[rows], dense(after[rows]), single=any(each.single for each in links), error=doubt):
-                    self._name_step(links, outputs)
-        if voted is None:
-            found = _nearest(passage.boundary, start, error, method, attack, request.gpu)
-        else:
-            found = replace(voted, radius=passage.boundary.before(voted.radius))
-        if route.bends:
-            if voted is None and isinstance(passage.boundary, AffineBoundary) and isinstance(route.bends[-1], LipschitzStep):
-                stops[-1] = _closer(route.bends[-1], stops[-1], passage.boundary.slopes)
-            found.radius = route.widen(found.radius, passage.factors, stops)
-            found.attack_radius = np.full(len(found.radius), np.inf)
-        if attack:
-            moves = found.attack if passage.units is None else found.attack * passage.units
-            found.attack = route.retrace(moves, stops, passage.scale)[:, : len(passage.scale)]
-        return found
-
-    def _name_step(self, links, outputs) -> None:
-        """A step does not do what its rule says: find out which, one by one."""
-        for place, each in enumerate(links):
-            before, after = Points.of(outputs[place]), dense(outputs[place + 1])
-            fixed = [numbers(part) for part in constants((each,), outputs[place])]
-            for missing, rows in zip(*_by_gaps(before.values, np.ones(before.values.shape[1], dtype=bool)), strict=True):
-                units = self._units((each,), outputs[place : place + 2])[:1]
-                source = source_of(before.values[rows], [part[rows] for part in fixed])
-                start, error, _ = Route.along((each,), missing, before.names, units).trace(source, {0: after[rows]})
-                last, doubt = Route.along((each,), missing, before.names).pieces[-1], 0.0 if error is None else error
-                if last is not None and not last.agrees(start, after[rows], single=each.single, error=doubt):
-                    step = dict(self._steps)[each.name]
-                    raise ValueError(
-                        f"The step {each.name!r} ({type(step).__name__}) does not transform these points as its fitted "
-                        "parameters say: its transform differs from the folded map. Was it changed or overridden? Register "
-                        "its rule with skcert.register_perturbation, or certify the space after it."
-                    )
-        raise ValueError("The steps together do not transform these points as the fitted parameters of each of them say.")
+        """The unit of rounding of every step, and of the classifier."""
+        return (*units_of(links, outputs), unit_of_scores(hosted(self._model), unit_of(outputs[-1])))
 
     # -- checking the answer -------------------------------------------------------------------------------------------
 
@@ -663,15 +405,15 @@ class Certifier:
         order = np.argsort(self._classes)
         codes = order[np.searchsorted(self._classes, theirs[differ], sorter=order)]
         points = dense(latents[differ])
-        scores = self._discriminant.scores(points)
+        scores = self._rule.scores(points)
         at = np.arange(len(differ))
         short = scores[at, nearest.winner[differ]] - scores[at, codes]
         model = hosted(self._model)
         single = np.float32 in (latents.dtype, getattr(getattr(model, "coef_", None), "dtype", None))
         single = single or unit_of_scores(model, unit_of(latents)) > UNIT  # what it makes of its own parameters
         size = np.where(np.isfinite(scores), np.abs(scores), 0).max(axis=1) + np.abs(points).max(axis=1) ** 2
-        if isinstance(self._discriminant, Affine):  # what was summed up to the scores
-            rule = self._discriminant
+        if isinstance(self._rule, Affine):  # what was summed up to the scores
+            rule = self._rule
             size += (np.abs(points) + np.abs(rule.center)) @ np.abs(rule.coef).max(axis=0)
             size += np.abs(rule.intercept[np.isfinite(rule.intercept)]).max()
         if not (short <= (1e-3 if single else 1e-9) * size).all():
@@ -717,37 +459,10 @@ class Certifier:
         return points.moved(np.arange(len(values)), attack, everywhere), lengths
 
 
-def _nearest(boundary, start, error, method: str, attack: bool, gpu: bool) -> Nearest:
-    """Distances to a boundary: on the GPU where it is meant to and can, else on the CPU."""
-    if gpu and error is None and not attack:
-        from skcert.backends import cuda  # it needs CuPy
-
-        if cuda.supports(boundary, method):
-            return cuda.nearest(boundary, start, method=method)
-    return boundary.nearest(start, error, method=method, attack=attack)
-
-
 def _still_holds(links: tuple[Link, ...]) -> bool:
     """Whether encoders are as they were when their constants were computed: other than scikit-learn's, they are not copied."""
     checks = [getattr(carrier, "holds", None) for each in links for carrier in each.carriers]
     return all(check() for check in checks if check is not None)
-
-
-def _closer(bend: LipschitzStep, stop: Stop, slopes: np.ndarray) -> Stop:
-    """What an encoder loses, only as far as it matters to a linear rule behind it: along differences of slopes.
-
-    Either this or what it loses in any direction is taken, by shapes alone: both would need a share of the confidence each.
-    """
-    first, second = np.triu_indices(len(slopes), 1)
-    if bend.along is None or stop.made is None or len(first) > MOST_PAIRS:
-        return stop
-    differences = np.vstack([slopes[first] - slopes[second], slopes[second] - slopes[first]])
-    lengths = np.linalg.norm(differences, axis=1, keepdims=True)
-    units = differences[lengths[:, 0] > 0] / lengths[lengths[:, 0] > 0]
-    if not len(units):
-        return stop
-    before = 2 * bend.constant * stop.error
-    return replace(stop, lost=grow(before + bend.along(stop.points, stop.made, units)))
 
 
 def _confidence(links: tuple[Link, ...]) -> float:
@@ -792,15 +507,6 @@ def _sizes(links: tuple[Link, ...], d: int) -> tuple[np.ndarray, int] | None:
             sizes = np.abs(carrier.matrix) * (sizes + np.abs(carrier.center)) + np.abs(carrier.offset)
             operations += 8
     return sizes, operations
-
-
-def _by_gaps(values: np.ndarray, used: np.ndarray | None) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Patterns of missing cells among the columns used, and the rows of each; None: gaps are of no interest."""
-    if used is None or not (gaps := np.isnan(values) & used).any():
-        return np.zeros((1, values.shape[1]), dtype=bool), [np.arange(len(values))]
-    kinds, of = np.unique(gaps, axis=0, return_inverse=True)
-    order = np.argsort(of.ravel(), kind="stable")
-    return kinds, np.split(order, np.cumsum(np.bincount(of.ravel()))[:-1])
 
 
 def certify(

@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing
 from skcert._certificate import Certificate
 from skcert._points import Points, transformed
 from skcert._printing import round_down, round_up
+from skcert._request import scale_of
 from skcert.discriminants import NearestEllipsoid
 from skcert.perturbations import EstimatedStep, LipschitzStep, NormalizeStep
 from skcert.routes import Route, describe
@@ -158,13 +159,13 @@ class Origin:
         certifier, request = self.certifier, self.request
         X = _safe_indexing(self.points, [row], axis=0)
         blind = any(isinstance(c, (LipschitzStep, EstimatedStep)) for each in request.links for c in each.carriers)
-        known = not (blind or certifier._smoothed or isinstance(certifier._discriminant, NearestEllipsoid))
+        known = not (blind or certifier._smoothed or isinstance(certifier._rule, NearestEllipsoid))
         points, radius, attack_radius = Points.of(X), certificate.radius[row], certificate.attack_radius[row]
         after = None
         if known:
             alone = certifier._batch(X, replace(request, attack=True))
             after, attack_radius = Points.of(alone.attack).values[0], float(alone.attack_radius[0])
-        scale, _ = certifier._scale(request.feature_scale, points)
+        scale, _ = scale_of(request.feature_scale, points)
         frozen = Route.along(request.links, np.isnan(points.values[0]), points.names).frozen
         names = points.names or self._names(len(points.numeric))
         return Explanation(

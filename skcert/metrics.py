@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.utils import column_or_1d
 
 from skcert._certificate import Certificate
-from skcert._certify import METHODS, certify
+from skcert._certify import certify
+from skcert._request import METHODS
 from skcert.backends.arrays import like, to_host
 from skcert.perturbations import check_norm
 
