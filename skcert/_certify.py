@@ -36,7 +36,7 @@ from skcert.adapters.models import compares_own_scores, unit_of_scores
 from skcert.backends.arrays import has_cupy, hosted, like, namespace_of, on_cuda, to_cupy, to_host
 from skcert.boundaries import AffineBoundary, Nearest
 from skcert.discriminants import Affine, NearestEllipsoid, batches
-from skcert.geometry.products import LARGE
+from skcert.geometry.products import LARGE, alike, one_thread
 from skcert.geometry.rounding import UNIT, grow
 from skcert.perturbations import AffineStep, EstimatedStep, Link, LipschitzStep, check_norm
 
@@ -126,7 +126,8 @@ class Certifier:
         self._own_scores = compares_own_scores(self._model)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_links": {}}  # what is made at the first batch that needs it
+        fresh = Passages(self._rule, self._passages.step_types)  # copies share nothing that encoders may outdate
+        return {**self.__dict__, "_links": {}, "_passages": fresh}
 
     @property
     def nbytes(self) -> int:
@@ -333,14 +334,17 @@ class Certifier:
         if (sizes := _sizes(request.links, values.shape[1])) is None:
             return None
         n, d = values.shape
-        enough = min(MOST_COPIES, LARGE // (d * len(self._classes)))
-        copies = np.resize(np.arange(n), enough)  # of few rows, BLAS would sum the scores in another order
-        some = X if n >= enough else X[copies] if values is X else X.iloc[copies]
-        with config_context(assume_finite=True):  # what is not finite shows in the scores
-            seen = self._outputs(some, request)[-1]
-            scores, latents = model.decision_function(seen)[:n], floats(seen)
-        latents = None if latents is None else latents[:n]
-        if latents is None or not latents.dtype == scores.dtype == np.float64:
+        least = min(MOST_COPIES, LARGE // (d * len(self._classes)))
+        made = []
+        with config_context(assume_finite=True), one_thread():  # what is not finite shows in the scores
+            for rows, kept in alike(n, least):
+                some = X if rows is None else X[rows] if values is X else X.iloc[rows]
+                seen = self._outputs(some, request)[-1]
+                if (latents := floats(seen)) is None:
+                    return None
+                made.append((model.decision_function(seen)[kept], latents[kept]))
+        scores, latents = made[0] if len(made) == 1 else map(np.concatenate, zip(*made, strict=True))
+        if not latents.dtype == scores.dtype == np.float64:
             return None
         still = np.zeros(values.shape[1], dtype=bool)
         points = Points(X, values, ~still)

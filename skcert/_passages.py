@@ -74,9 +74,6 @@ class Passages:
         self.rule, self.step_types = rule, step_types
         self._kept: dict[Any, Passage] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": {}}
-
     def clear(self) -> None:
         """Forget all ways."""
         self._kept.clear()

@@ -21,6 +21,8 @@ OBJECTIVES = ("certified-margin", "mcr2")
 HELD_OUT = 0.1
 #: the target radius in units of the scale of the points, unless given
 TARGET = 0.1
+#: the largest ratio of the target radius and the scale of the points, or its inverse, and the smallest scale
+FARTHEST, SMALLEST = 1e6, 1e-300
 
 
 class LatentShaper(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -91,7 +93,8 @@ class LatentShaper(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     Notes
     -----
     Training needs torch (``pip install skcert[torch]``), a fitted shaper does not. Given ``random_state`` it is repeatable on
-    the same machine. Where a class has a single point, or there are fewer than 10 points to a class or so that no tenth of
+    the same machine. Where squares of distances vanish or overflow, from about 1e-150 and 1e150 on, radii are 0. Where a class
+    has a single point, or there are fewer than 10 points to a class or so that no tenth of
     them holds all classes, nothing is held out, and the epoch is chosen by the training points themselves.
 
     References
@@ -181,7 +184,14 @@ class LatentShaper(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             unit = float(np.median(distances) or distances.mean()) or 1.0
         if not np.isfinite(unit):
             raise ValueError("X is so large that distances between its points overflow: scale it before the shaper.")
+        if unit < SMALLEST:
+            raise ValueError("X is so small that distances between its points vanish: scale it before the shaper.")
         self.target_radius_ = TARGET * unit if self.target_radius is None else float(self.target_radius)
+        if not 1 / FARTHEST < self.target_radius_ / unit < FARTHEST:
+            raise ValueError(
+                f"target_radius is in the units of X, whose points are {unit:.3g} from their mean (the median); got "
+                f"{self.target_radius!r}."
+            )
         self._train(center, unit, X, codes)
         return self
 
@@ -197,9 +207,12 @@ class LatentShaper(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         device = pick_device(self.device, set())
-        # seeding reaches all devices, used or not
-        with training.one_thread(), torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-            torch.manual_seed(seed)
+        cuda = [device] if device.type == "cuda" else []
+        with training.one_thread(), torch.random.fork_rng(devices=cuda):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach devices that are not used
+            for each in cuda:
+                with torch.cuda.device(each):
+                    torch.cuda.manual_seed(seed)
             sizes = (X.shape[1], *self.hidden_layer_sizes, self.n_components)
             network = (networks.Unconstrained if self.lipschitz is None else networks.OneLipschitz)(sizes)
             objective: Any

@@ -6,7 +6,6 @@ import numpy as np
 
 from skcert._shaper import LatentShaper
 from skcert.adapters import register_perturbation
-from skcert.geometry.rounding import row_norms
 from skcert.perturbations import LipschitzStep
 
 #: of the sizes of points and latents, how far a transform may be from its weights, which steps before it may have rounded
@@ -23,8 +22,8 @@ def latent_shaper(step: LatentShaper) -> LipschitzStep:
 
     def rounding(points: np.ndarray, latents: np.ndarray) -> np.ndarray:
         lost = 2 * layers.rounding(points)
-        apart = np.linalg.norm(layers.apply(points) - latents, axis=1)  # a check, no bound: it may underflow
-        size = row_norms(latents) + constant * (row_norms(points) + row_norms(layers.center[None])[0])
+        apart = _lengths(layers.apply(points) - latents)
+        size = _lengths(latents) + constant * (_lengths(points) + _lengths(layers.center[None]))
         if (apart > lost + AGREES * size).any():
             raise ValueError(
                 "A LatentShaper does not transform these points as its weights said when its constant was computed. Was it "
@@ -34,6 +33,12 @@ def latent_shaper(step: LatentShaper) -> LipschitzStep:
         return lost
 
     return LipschitzStep(constant, layers.n_outputs, rounding=rounding, in_float64=True)
+
+
+def _lengths(rows: np.ndarray) -> np.ndarray:
+    """Lengths of rows, also where their squares vanish or overflow; for comparing, no bounds."""
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    return largest * np.linalg.norm(rows / np.where(largest > 0, largest, 1.0)[:, None], axis=1)
 
 
 register_perturbation(LatentShaper, latent_shaper)

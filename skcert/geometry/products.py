@@ -22,12 +22,16 @@ Result = TypeVar("Result")
 LARGE = 2**21
 #: rows at a time where products of fewer would be small ones
 BLOCK = 1024
-#: rows are dealt out to kernels in multiples of this, where the product is written column by column
+#: rows are dealt out to kernels in multiples of this: the last ones of another number may be summed in another order
 TOGETHER = 16
+#: rows from which several threads share them out, each a multiple of the above
+FEW = 512
+#: sums of more terms than this may be taken in halves, which several threads and one cut alike where this divides them
+DEEP, HALVED = 128, 32
+#: columns from which a product is taken row by row, however it lies: several threads would share out columns at any place
+WIDE = 64
 #: dimension up to which matrices are small
 SMALL = 512
-#: products of fewer rows are taken by one thread: several would share out columns, at places that depend on the rows
-FEW = 512
 
 
 class _OneThread:
@@ -37,6 +41,12 @@ class _OneThread:
         self._lock, self._inside = Lock(), 0
         self._controller: Any = None
         self._limit: Any = None
+
+    def threads(self) -> int:
+        """Of BLAS, as things are."""
+        self._controller = self._controller or ThreadpoolController()
+        libraries = self._controller.select(user_api="blas").lib_controllers
+        return max((each.num_threads or 1 for each in libraries), default=1)
 
     def __enter__(self) -> None:
         with self._lock:
@@ -82,7 +92,7 @@ def with_threads_for(function: Callable[..., Result]) -> Callable[..., Result]:
 
 def least_rows(d: int, m: int) -> int:
     """Rows with which a product with a (d, m) matrix is taken at least."""
-    return BLOCK if m == 1 else min(BLOCK, -(-LARGE // max(TOGETHER * d * m, 1)) * TOGETHER)
+    return BLOCK if m == 1 else min(BLOCK, _multiple(-(-LARGE // max(d * m, 1))))
 
 
 def rows_times(
@@ -93,28 +103,51 @@ def rows_times(
     ``order`` says how ``out`` lies in memory.
 
     Products of one shape are taken by one kernel, and so are large ones of any. Hence small ones are taken in blocks of a
-    fixed size, others with so many rows that they are not small; what is left over is filled up with zeros.
+    fixed size, others with so many rows that they are not small; what is left over is filled up with zeros. Threads take part
+    where they share out rows alone, at places that do not matter.
     """
     rows = np.ascontiguousarray(rows)  # how rows lie in memory is for BLAS part of the shape, and so is ``out``
     n, (d, m) = len(rows), matrix.shape
-    least = least_rows(d, m)
     out = np.empty((n, m)) if out is None else out
-    step = BLOCK if least == BLOCK else n if order == "C" else n // TOGETHER * TOGETHER
+    if order == "F" and m >= WIDE:
+        for start in range(0, n, 4 * BLOCK):
+            out[start : start + 4 * BLOCK] = rows_times(rows[start : start + 4 * BLOCK], matrix)
+        return out
+    least = least_rows(d, m)
+    alone = least == BLOCK or order == "F" or n < max(FEW, least) or (d > DEEP and d % HALVED != 0)
+    share = TOGETHER * (1 if alone else _ONE_THREAD.threads())
+    several = not alone and n >= share
+    step = BLOCK if least == BLOCK else n // share * share if several else n // TOGETHER * TOGETHER
     full = n // step * step if n >= least else 0
-    for start in range(0, full, step or 1):
-        _multiply(rows[start : start + step], matrix, out[start : start + step])
-    if full < n:
-        filled = np.zeros((least, d))
-        filled[: n - full] = rows[full:]
-        out[full:] = _multiply(filled, matrix, np.empty((least, m), order=order))[: n - full]
+    if several:
+        np.matmul(rows[:full], matrix, out=out[:full])
+    with one_thread():
+        for start in range(0, 0 if several else full, step or 1):
+            np.matmul(rows[start : start + step], matrix, out=out[start : start + step])
+        if full < n:
+            filled = np.zeros((max(least, _multiple(n - full)), d))
+            filled[: n - full] = rows[full:]
+            out[full:] = np.matmul(filled, matrix, out=np.empty((len(filled), m), order=order))[: n - full]
     return out
 
 
-def _multiply(rows: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> np.ndarray:
-    if len(rows) >= FEW:
-        return np.matmul(rows, matrix, out=out)
-    with one_thread():
-        return np.matmul(rows, matrix, out=out)
+def alike(n: int, least: int) -> list[tuple[np.ndarray | slice | None, slice]]:
+    """Rows to take together, of products that others make, and which of these to keep, such that each is treated as if alone.
+
+    All n rows at once (None) where that will do. Otherwise the last ones again in company, or a few repeated up to ``least``.
+    """
+    least = _multiple(max(least, 1))
+    if n < least:
+        return [(np.resize(np.arange(n), least), slice(0, n))]
+    over = n % TOGETHER
+    if not over:
+        return [(None, slice(0, n))]
+    return [(slice(0, n - over), slice(0, n - over)), (slice(n - least, n), slice(least - over, least))]
+
+
+def _multiple(n: int) -> int:
+    """n, or the next multiple of :data:`TOGETHER`."""
+    return -(-n // TOGETHER) * TOGETHER
 
 
 def column_sums(columns: np.ndarray) -> np.ndarray:

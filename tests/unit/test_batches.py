@@ -96,10 +96,11 @@ def test_nor_on_the_memory_that_eigenbases_may_take(monkeypatch):
     assert certifier.nbytes <= 4 * 12**2 * 8
 
 
+@pytest.mark.parametrize("d, K", [(64, 10), (100, 40)])
 @pytest.mark.parametrize("model", [LogisticRegression(), LinearDiscriminantAnalysis(), GaussianNB()], ids=type)
 @pytest.mark.parametrize("steps", [[], [StandardScaler()]], ids=len)
-def test_nor_between_scikit_learns_models(model, steps):
-    X, y = latents(64, 10)
+def test_nor_between_scikit_learns_models(model, steps, d, K):
+    X, y = latents(d, K)
     pipe = make_pipeline(*steps, model).fit(X, y)
     whole = Certifier(pipe).certify(X)
     for rows in pieces(N):
@@ -153,14 +154,24 @@ def test_more_pairs_than_memory_are_made_once_for_each_class(monkeypatch):
     assert 45 < len(made) <= 10 * 9  # once from either side
 
 
-@pytest.mark.parametrize("d, m", [(1, 1), (5, 3), (64, 10), (100, 1), (33, 70), (512, 12)])
-def test_rows_of_a_product_are_those_of_the_rows_alone(d, m):
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("d, m", [(1, 1), (5, 3), (64, 10), (100, 1), (33, 70), (512, 12), (300, 100), (384, 33), (768, 77)])
+def test_rows_of_a_product_are_those_of_the_rows_alone(d, m, threads):
+    with threadpool_limits(threads):
+        check_rows(d, m)
+
+
+def check_rows(d, m):
     rng = np.random.default_rng(0)
     rows, matrix = rng.standard_normal((2 * BLOCK + 77, d)), rng.standard_normal((d, m))
-    whole = rows_times(rows, matrix)
+    whole, turned = rows_times(rows, matrix), np.empty((m, len(rows)))
+    rows_times(rows, matrix, turned.T, "F")
     np.testing.assert_allclose(whole, rows @ matrix, rtol=1e-12, atol=1e-12)
-    for some in ([0], [BLOCK - 1, BLOCK], range(5, 300), range(len(rows) - 80, len(rows))):
+    for some in ([0], [BLOCK - 1, BLOCK], range(5, 300), range(3, 700), range(len(rows) - 80, len(rows))):
         np.testing.assert_array_equal(rows_times(rows[list(some)], matrix), whole[list(some)])
+        part = np.empty((m, len(some)))
+        rows_times(rows[list(some)], matrix, part.T, "F")
+        np.testing.assert_array_equal(part, turned[:, list(some)])
     out, part = np.empty((m, len(rows))), np.empty((m, 5))
     rows_times(rows, matrix, out.T, "F")
     np.testing.assert_allclose(out.T, whole, rtol=1e-12, atol=1e-12)
