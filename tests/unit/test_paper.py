@@ -142,6 +142,32 @@ def test_transferred_accuracy_is_below_what_the_held_out_points_have():
     assert (table["exact"] <= table["held out"]).all()
 
 
+def test_what_the_guide_says_of_the_rules_is_what_was_measured():
+    certified = pd.read_csv(RESULTS / "shaping.csv").pivot(index="latents", columns="rule", values="certified")
+    ours, mixtures = certified[shaping.OURS], ["GMM, full", "GMM, tied", "GMM, tied, target_radius"]
+    resnets = certified[certified.index.str.contains("ResNet")]
+    for rule in ("NearestCentroid", "GMM, tied, target_radius"):
+        assert (resnets[shaping.OURS] - resnets[rule] <= 0.0025).all()
+    assert (ours >= certified["shaped by certified margin, GMM"] - 5e-4).all()
+    assert (certified["the paper's head by mcr2, GMM"] == 0).all()
+    behind = certified[[f"shaped by mcr2, {name}" for name in mixtures]].max(axis=1)
+    assert (behind < certified[mixtures].max(axis=1)).all()
+    runs = pd.read_csv(RESULTS / "shaping_runs.csv")
+    collapsed = runs[
+        (runs["rule"] == "shaped by mcr2, GMM, tied, target_radius") & runs["latents"].str.contains("SMS|Imagenette")
+    ]
+    assert (collapsed["clean"] == collapsed["certified"]).all()
+
+
+def test_copied_tables_are_those_they_were_copied_from():
+    seconds, table = (pd.read_csv(RESULTS / f"{name}.csv") for name in ("seconds", "seconds_table"))
+    assert list(table["minutes"])[-len(seconds) :] == list(seconds["minutes_per_image"])
+    pixels, copied = (pd.read_csv(RESULTS / f"{name}.csv") for name in ("pixels", "encoders_pixels"))
+    copied = copied[copied["source"] == "pixels.csv"]
+    for column in ("clean", "certified@0.25", "attacked@36/255"):
+        np.testing.assert_allclose(copied[column], 100 * pixels[column])
+
+
 def test_the_gain_that_the_readme_names_is_the_measured_one():
     gains = pd.read_csv(RESULTS / "shaping_gains.csv").set_index("latents")
     points = round(gains.loc["Banking77, MiniLM", "gain in points"])
