@@ -74,7 +74,8 @@ class LatentShaper(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         Proven upper bound of the l2 Lipschitz constant of the weights as they are stored.
     target_radius_ : float
     history_ : dict of str to ndarray of shape (max_epochs,)
-        "loss" on the training points with their noise, "certified_accuracy" at the target radius and "accuracy" on those held out.
+        "loss" on the training points with their noise, "certified_accuracy" at the target radius and "accuracy" on those
+        held out.
     best_epoch_ : int
         The epoch kept, counted from 0.
     head_ : Affine
