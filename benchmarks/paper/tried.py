@@ -1,8 +1,9 @@
 """Variants of CertifiedMarginClassifier, by which its defaults were chosen: ``python -m benchmarks.paper.tried``.
 
-On the first split of ``shaping``, on points that nothing is judged by there: sentences are fitted on four fifths of the
-training points and compared on the last one, Imagenette on the other half of the test points. ``tried.csv`` has certified
-accuracy on the points fitted as well: what is missing is missing on new points only. On one core: half an hour.
+On the first split of ``shaping``, not on the points that it is judged by: sentences are fitted on four fifths of the training
+points and compared on the last one, Imagenette on the other half of the test points, of which other splits judge by some.
+``tried.csv`` has certified accuracy on the points fitted as well: what is missing is missing on new points only. On one core:
+half an hour.
 """
 
 from __future__ import annotations
