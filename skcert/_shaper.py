@@ -36,7 +36,7 @@ class LatentShaper(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     ----------
     objective : {"certified-margin", "mcr2"}, default="certified-margin"
         "certified-margin": the distance to the boundaries of a linear head trained along, asked to be 1.5 times the target
-        radius (theory 5), of points with Gaussian noise of 0.2 target radii on each coordinate. "mcr2": the coding rate
+        radius (theory 5), of points with Gaussian noise of 0.02 of their scale on each coordinate. "mcr2": the coding rate
         reduction of arXiv 2605.25352 on latents projected to the unit sphere, less ``iso`` and ``mmd`` times its other terms.
     n_components : int, default=256
         Features after the network.

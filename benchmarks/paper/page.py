@@ -34,7 +34,8 @@ def shaping_rules() -> str:
     """Certified (clean) accuracy of every rule on every set, a table."""
     table = read_csv("shaping")
     sets = list(dict.fromkeys(row["latents"] for row in table))
-    lines = ["| rule | " + " | ".join(sets) + " |", "|---|" + "---|" * len(sets)]
+    heads = (name.removeprefix("CIFAR-10, ").split(",")[0] for name in sets)
+    lines = ["| rule | " + " | ".join(heads) + " |", "|---|" + "---|" * len(sets)]
     for rule in dict.fromkeys(row["rule"] for row in table):
         found = {row["latents"]: row for row in table if row["rule"] == rule}
         cells = []

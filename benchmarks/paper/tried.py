@@ -28,7 +28,7 @@ VARIANTS: tuple[tuple[str, dict[str, Any], dict[str, float]], ...] = (
     ("two hidden layers of 64", {"hidden_layer_sizes": (64, 64)}, {}),
     ("30 epochs", {"max_epochs": 30}, {}),
     ("without noise", {}, {"NOISE": 0.0}),
-    ("noise twice as large", {}, {"NOISE": 0.4}),
+    ("noise twice as large", {}, {"NOISE": 0.04}),
     ("asked for 2.5 target radii instead of 1.5", {}, {"ASKED": 2.5}),
     ("temperature 0.025", {}, {"TEMPERATURE": 0.025}),
     ("temperature 0.1", {}, {"TEMPERATURE": 0.1}),

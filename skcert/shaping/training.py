@@ -26,8 +26,8 @@ from skcert.shaping.losses import (
 
 #: distance asked for, in target radii, and temperature, in units of the scale of the points (theory 5)
 ASKED, TEMPERATURE = 1.5, 0.05
-#: standard deviation of the noise on each coordinate of the points trained on, in target radii; more accuracy on new points
-NOISE = 0.2
+#: standard deviation of the noise on each coordinate of the points trained on, in units of their scale; against overfitting
+NOISE = 0.02
 #: distortion of the coding rates, eps^2 = 1/2 (Yu et al. 2020)
 EPS = math.sqrt(0.5)
 #: where the target radius is in units of the latents, of an unconstrained network: the part of their scale
@@ -96,7 +96,7 @@ class CertifiedMargin(nn.Module):
     def __init__(self, n_latents: int, n_classes: int, radius: float):
         super().__init__()
         self.head = nn.Linear(n_latents, n_classes)
-        self.radius, self.noise = radius, NOISE * radius
+        self.radius, self.noise = radius, NOISE
 
     def forward(self, latents: Tensor, y: Tensor) -> Tensor:
         distances = boundary_distances(self.head(latents), self.head.weight, y)
