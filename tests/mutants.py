@@ -193,6 +193,10 @@ MUTANTS = {
     "minimise the coding rate reduction": ("shaping/training.py", "loss = self.iso * isotropy_penalty(Z, y) - coding_rate_reduction(Z, y, EPS)", "loss = self.iso * isotropy_penalty(Z, y) + coding_rate_reduction(Z, y, EPS)"),
     "class rates not weighted by their size": ("shaping/losses.py", "sum(len(part) / len(Z) * coding_rate(part, eps)", "sum(coding_rate(part, eps)"),
     "the head in the units of the training": ("_shaper.py", "Affine(weight / unit, bias,", "Affine(weight, bias,"),
+    "copies of a Certifier remember": ("_certify.py", '"_passages": fresh}', '"_passages": self._passages}'),
+    "threads share out columns": ("geometry/products.py", 'least == BLOCK or order == "F" or', "least == BLOCK or"),
+    "last rows as they are": ("geometry/products.py", "TOGETHER = 16", "TOGETHER = 1"),
+    "points judged with noise": ("shaping/training.py", "network(points[part.to(rules.device)])", "network(points[part.to(rules.device)] + noise * torch.randn_like(points[part.to(rules.device)]))"),
     "keep the last epoch, whatever it reaches": ("shaping/training.py", "if reached.certified_accuracy >= best - math.sqrt", "if True or reached.certified_accuracy >= best - math.sqrt"),
 }  # fmt: skip
 
