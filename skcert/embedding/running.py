@@ -88,7 +88,7 @@ def _run_in_batches(run: Callable[[int, int], Any], n_rows: int, size: int, prog
             stop = min(start + size, n_rows)
             try:
                 part = as_latents(run(start, stop), stop - start)
-            except Exception as error:
+            except Exception as error:  # CUDA, torch and NumPy each have their own; what is not about memory goes on
                 if not _is_out_of_memory(error):
                     raise
                 if stop - start == 1:

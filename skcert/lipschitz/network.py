@@ -256,7 +256,7 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
                 graph = tracer.trace(whole)
         except Uncertifiable:
             raise
-        except Exception as error:
+        except Exception as error:  # of the user's own forward: anything
             raise Uncertifiable(
                 f"torch.fx cannot trace this encoder ({type(error).__name__}: {str(error).splitlines()[0]}): what it does "
                 "depends on values of its input, or leaves torch. Rewrite that part, register its module with "
@@ -274,7 +274,7 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
             expected = _run_plainly(whole, owner, output, example.clone())
             first = _run_plainly(whole, owner, output, torch.cat([example[:1], others]))
             last = _run_plainly(whole, owner, output, torch.cat([others, example[-1:]]))
-        except Exception as error:
+        except Exception as error:  # of the user's own forward: anything
             raise Uncertifiable(f"This encoder cannot embed {n + 2} rows as it does {n}: {error}") from error
     if not torch.isfinite(expected).all():
         raise Uncertifiable("This encoder returns NaN or infinite values for numbers between 0 and 1: no bound holds for it.")
