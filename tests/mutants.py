@@ -187,7 +187,7 @@ MUTANTS = {
     "underflow in the constant of a network": ("shaping/layers.py", "total = max(float(grow(total * layer.constant)), SMALLEST)", "total = float(grow(total * layer.constant))"),
     "rounding of the last layer of a network alone": ("shaping/layers.py", "lost = grow(layer.constant * lost + sums)", "lost = grow(sums)"),
     "rounding of a network at one end": ("adapters/shaping.py", "lost = 2 * layers.rounding(points)", "lost = layers.rounding(points)"),
-    "a network that changed is believed": ("adapters/shaping.py", "if (apart > lost + AGREES * size).any():", "if False:"),
+    "a network that changed is believed": ("adapters/shaping.py", "if (_lengths(layers.apply(points) - latents) > lost).any():", "if False:"),
     "the smaller of a pair twice": ("shaping/layers.py", "np.hstack([np.maximum(first, second), np.minimum(first, second)])", "np.hstack([np.minimum(first, second), np.minimum(first, second)])"),
     "weights orthogonal to float32 only": ("shaping/networks.py", "Layer(as_array(part.weight(torch.float64)),", "Layer(as_array(part.weight()),"),
     "minimise the coding rate reduction": ("shaping/training.py", "loss = self.iso * isotropy_penalty(Z, y) - coding_rate_reduction(Z, y, EPS)", "loss = self.iso * isotropy_penalty(Z, y) + coding_rate_reduction(Z, y, EPS)"),

@@ -140,7 +140,7 @@ def test_steps_side_by_side_are_the_steps_one_by_one(seed):
             out = each.transform(out)
         expected.append(out * branch.weight)
     source = np.hstack([values, *constants(links, values)])
-    points, error, _ = route.trace(source, {})
+    points, error, _ = route.trace(source, {}, {})
     final = route.pieces[-1]
     np.testing.assert_allclose(final.apply(points), last.apply(np.hstack(expected)), rtol=1e-9, atol=1e-12)
     assert error is None or (error < 1e-12).all()
