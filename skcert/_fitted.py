@@ -13,6 +13,8 @@ from skcert.geometry.rounding import UNITS
 
 #: types of attributes in which no estimator is looked for
 PLAIN = (np.ndarray, str, int, float, bool, type(None))
+#: parameters that say how to work, not what to do
+MANNERS = ("n_jobs", "verbose")
 
 
 def parts_of(estimator: Any) -> Iterator[Any]:
@@ -94,7 +96,7 @@ def _state(estimator: Any) -> dict[str, Any]:
     """Attributes that can be compared; of classes of others only what is fitted, as they may count what they do."""
     values = vars(estimator) if hasattr(estimator, "__dict__") else {}
     names = values if _is_own(estimator) else [name for name in values if name.endswith("_") and not name.startswith("_")]
-    return {name: found for name in names if (found := _comparable(values[name])) is not None}
+    return {name: found for name in names if name not in MANNERS and (found := _comparable(values[name])) is not None}
 
 
 def _comparable(value: Any) -> Any:

@@ -143,20 +143,20 @@ class Passages:
                 at = batch if len(groups) == 1 else group[batch]
                 source = source_of(points.values[at], [part[at] for part in fixed])
                 known = None if voted is None else voted.take(at)
-                out.put(at, self._part(passage, request, outputs, computed, at, source, latents, method, known))
+                out.put(at, self._part(passage, request, outputs, computed, units, at, source, latents, method, known))
         return out, method, self.is_exact(passage, method)
 
-    def _part(self, passage, request: Request, outputs, computed, at, source, latents, method, voted=None) -> Nearest:
+    def _part(self, passage, request: Request, outputs, computed, units, at, source, latents, method, voted=None) -> Nearest:
         """One batch: along the route, to the boundary, and back."""
         route, links, attack = passage.route, request.links, request.attack
         last = route.pieces[-1]
         seen = {place: dense(outputs[place + 1][at]) for place in route.blind}
         start, error, stops = route.trace(source, seen, {place: X[at] for place, X in computed.items()})
         if links and last is not None:
-            after = latents[at]
+            after, widest = latents[at], widest_unit(units)
             for rows in batches(len(start), 16 * start.shape[1], 2 * 2**20):
                 doubt = 0.0 if error is None else error[rows]
-                if not last.agrees(start[rows], dense(after[rows]), error=doubt):
+                if not last.agrees(start[rows], dense(after[rows]), error=doubt, unit=widest):
                     self._name_step(links, outputs)
         if voted is None:
             found = _to_boundary(passage.boundary, start, error, method, attack, request.gpu)
@@ -183,7 +183,7 @@ class Passages:
                 route = Route.along((each,), missing, before.names, units)
                 start, error, _ = route.trace(source, {0: after[rows]}, {})
                 last, doubt = route.pieces[-1], 0.0 if error is None else error
-                if last is not None and not last.agrees(start, after[rows], error=doubt):
+                if last is not None and not last.agrees(start, after[rows], error=doubt, unit=widest_unit(units)):
                     shared = each.writes and any(isinstance(carrier, ParallelStep) for carrier in each.carriers)
                     why = (
                         "one of its parts writes into what it is given (copy=False), and other parts read that. Use copy=True."

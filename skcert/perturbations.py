@@ -372,13 +372,14 @@ class AffineStep:
             wrong += AffineStep(self.center, self.noise[0], self.noise[1]).stretch(p, q)
         return float(grow(min(bounds) + wrong, d_in + d_out + 8))
 
-    def agrees(self, before: np.ndarray, after: np.ndarray, *, error=0.0) -> bool:
+    def agrees(self, before: np.ndarray, after: np.ndarray, *, error=0.0, unit: float = UNIT) -> bool:
         """Whether ``after`` is what this map makes of the rows of ``before``, up to what computing it may lose.
 
         One random combination of the outputs is compared, each in units of its own allowance: a row that differs in any of them
         differs in the combination. The allowance is what the step itself may lose as it computes (``noise``), what its
         coefficients may be off by, what the comparison loses, and what rows known only to within ``error`` (l2) bring along;
-        all of them derived (rounding page). Rows in which numbers overflow are not compared.
+        all of them derived (rounding page). Rows in which numbers may overflow, in the type with this unit of rounding, are not
+        compared where they are not finite.
         """
         if after.shape != (len(before), len(self.offset)):
             return False
@@ -400,8 +401,11 @@ class AffineStep:
             sizes = np.abs(weights)
             allowed = np.abs(moved, out=moved) @ _times(lost.T, sizes) + sizes @ constant
             allowed += fro(weights) * (self.offset_error + moved @ columns + self.size * error)
-            far = ~np.isfinite(after).all(axis=1) | ~np.isfinite(gap)
-        return bool((far | ~(np.abs(gap) > grow(allowed, n))).all())
+            apart = ~(np.abs(gap) <= grow(allowed, n))
+            far = np.flatnonzero(apart & ~np.isfinite(gap))
+            reach = np.abs(before[far].astype(float)) + np.abs(self.center)
+            apart[far] = np.maximum(_times(A, reach.T).max(axis=0), reach.max(axis=1)) < largest(unit)
+        return not bool(apart.any())
 
 
 def _times(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:

@@ -100,6 +100,9 @@ def unit_of_scores(model: Any, given: np.dtype) -> float:
         return UNIT
     if hasattr(model, "coef_"):
         return unit_of(np.result_type(given, model.coef_.dtype), np.result_type(given, np.asarray(model.intercept_).dtype))
+    if hasattr(model, "centroids_"):  # scikit-learn takes distances of rows in float64, unless both are float32
+        both = given == np.float32 == model.centroids_.dtype
+        return unit_of(given if both else np.dtype(float))
     kept = {kind for part in parts_of(model) for kind in float_types(part)}
     own = () if hasattr(model, "theta_") or hasattr(model, "means_") else (given,)
     return unit_of(*kept, *(np.result_type(given, kind) for kind in kept), *own)
