@@ -574,8 +574,7 @@ class Link:
     kinds : tuple of numpy.dtype
         Types of its fitted arrays of floating-point numbers.
     known : bool
-        Whether it computes as scikit-learn's steps do: with its fitted arrays, in the types that NumPy promotes to. Of others
-        it is assumed that they compute in the type of what they are given as well.
+        Whether it treats float16 as scikit-learn's steps do: it returns it, or converts it before anything else.
     writes : bool
         Whether it, or a part of it, may write into what it is given.
     """
@@ -590,10 +589,11 @@ class Link:
     def unit(self, given: np.dtype, made: np.dtype) -> float:
         """The unit of rounding in which it makes numbers of one type from those of another (rounding page).
 
-        Of all that meets in an operation NumPy takes the wider type, so nothing is computed in a narrower one than that of the
-        fitted arrays or of the result.
+        That of the narrowest of all types at hand: what is computed in place keeps the type of the points, however wide the
+        fitted arrays are. Only float16 is converted first by scikit-learn's steps that do not return it.
         """
-        return unit_of(made, *self.kinds, *(() if self.known and self.kinds else (given,)))
+        converted = self.known and given == np.float16 != made
+        return unit_of(made, *self.kinds, *(() if converted else (given,)))
 
 
 Carrier = AffineStep | LipschitzStep | EstimatedStep | ClipStep | NormalizeStep | ImputeStep | EncodeStep | ParallelStep
