@@ -203,10 +203,11 @@ def test_columns_that_determine_others_are_no_reason_to_refuse(step, kind):
     assert (certificate.prediction == model.predict(points)).all() and (certificate.radius > 0).mean() > 0.9
 
 
-def test_a_shaper_sees_the_numbers_that_the_step_before_it_computed():
+@pytest.mark.parametrize("center", [1e3, 1e4])
+def test_a_shaper_sees_the_numbers_that_the_step_before_it_computed(center):
     rng = np.random.default_rng(0)
-    Z = (1e3 + rng.standard_normal((400, 8))).astype(np.float32)  # a thousand deviations from 0
-    labels = (Z[:, 0] + Z[:, 1] > 2e3).astype(int)
+    Z = (center + rng.standard_normal((400, 8))).astype(np.float32)  # so many deviations from 0
+    labels = (Z[:, 0] + Z[:, 1] > 2 * center).astype(int)
     shaper = LatentShaper(n_components=4, hidden_layer_sizes=(8,), max_epochs=2, random_state=0, progress=False)
     model = make_pipeline(PCA(4, whiten=True), shaper, CertifiedGMMClassifier()).fit(Z, labels)
     certificate = certify(model, Z[:50])
