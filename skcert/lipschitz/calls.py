@@ -39,8 +39,8 @@ def _functions_of_torch() -> dict[Any, str]:
     found: dict[Any, str] = {getattr(operator, name): plain for name, plain in _OPERATORS.items() if hasattr(operator, name)}
     tensor = {name: getattr(torch.Tensor, name) for name in dir(torch.Tensor)}
     named = [(name, each) for home in (vars(torch), vars(nn.functional), tensor) for name, each in home.items()]
-    # those that are called as they say first: torch.dsmm is torch.mm
-    for name, each in sorted(named, key=lambda item: getattr(item[1], "__name__", None) != item[0]):
+    # of several names the one that torch itself says, and of those the shortest: torch.dsmm is torch.mm
+    for name, each in sorted(named, key=lambda item: (getattr(item[1], "__name__", None) != item[0], len(item[0]))):
         if inspect.isroutine(each):
             found.setdefault(each, _plain(name))
     return found
