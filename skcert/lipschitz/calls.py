@@ -100,7 +100,8 @@ def bound(node: fx.Node) -> tuple[dict[str, Any], dict[str, Any]]:
         given = _given(parameters, node.args, kwargs)
         if given is None or any(given == other for other, _ in ways):
             continue
-        ways.append((given, {key: each.default for key, each in parameters.items() if key not in given}))
+        empty = inspect.Parameter.empty
+        ways.append((given, {key: each.default for key, each in parameters.items() if each.default is not empty}))
     if len(ways) != 1:
         fit = "several signatures" if ways else "no signature"
         raise Uncertifiable(f"its arguments {node.args} {node.kwargs} fit {fit} of torch's {name}()")
@@ -176,8 +177,8 @@ def applied(rule: Any, node: fx.Node) -> float:
     x = known(given.pop("input"))
     if inspect.Parameter.VAR_KEYWORD in kinds:
         return rule(x, **known(given))
-    unknown = [f"{key}={value}" for key, value in given.items() if key not in parameters and key not in _HARMLESS]
-    if unknown:
-        raise Uncertifiable(f"its argument {', '.join(unknown)} is not understood")
-    theirs = {key: value for key, value in defaults.items() if value is not inspect.Parameter.empty} | given
-    return rule(x, **{key: known(value) for key, value in theirs.items() if key in parameters})
+    settings = {key: known(value) for key, value in (defaults | given).items()}
+    for key, value in given.items():
+        if key not in parameters and key not in _HARMLESS and not (key in defaults and defaults[key] == value):
+            raise Uncertifiable(f"its argument {key}={value} is not understood")
+    return rule(x, **{key: value for key, value in settings.items() if key in parameters})

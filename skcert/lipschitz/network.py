@@ -36,7 +36,7 @@ _IN_PLACE = (
 #: torch's own modules are one call each, also those without a rule, which are refused by their names
 _OF_TORCH = {each for each in vars(nn).values() if isinstance(each, type) and issubclass(each, nn.Module)}
 _OF_TORCH = (_OF_TORCH | {ParametrizationList}) - {nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict}
-#: steps of the search for a large difference quotient, and how far it looks: per entry of the input
+#: steps of the search for a large difference quotient, and how far it looks, per entry of the input
 _STEPS, _LENGTHS = 3, (0.3, 1e-2)
 
 
@@ -392,31 +392,32 @@ def _steepest(embed: Callable, points: torch.Tensor, away: torch.Tensor) -> floa
     differences count. Where there are no gradients, the search ends after its first step, in the direction ``away``.
     """
     tiny = torch.finfo(points.dtype).eps
-    nudged = points * (1 + 2 * tiny)
-    with torch.no_grad():
-        start, beside = embed(torch.cat([points, nudged])).double().flatten(1).chunk(2)
-    noise = 100 * tiny * start.norm(dim=1) + 8 * (beside - start).norm(dim=1)
+    way = torch.randn(points.shape, generator=torch.Generator().manual_seed(0), dtype=points.dtype).to(points.device)
+    with torch.no_grad():  # what is left of a second difference so short is mostly rounding
+        three = embed(torch.cat([points, points + 1e-3 * way, points - 1e-3 * way]))
+    start, after, before = three.double().flatten(1).chunk(3)
+    noise = 100 * tiny * start.norm(dim=1) + 4 * (after + before - 2 * start).norm(dim=1)
 
     def differences(moves: torch.Tensor) -> tuple[torch.Tensor, float]:
-        rows = points.repeat(len(moves) // len(points), *(1,) * (points.ndim - 1)) + moves
-        times = len(moves) // len(points)
+        rows = points + moves
         with torch.no_grad():
-            change = embed(rows.clone()).double().flatten(1) - start.repeat(times, 1)
-        lengths = (rows.double() - points.double().repeat(times, *(1,) * (points.ndim - 1))).flatten(1).norm(dim=1)
-        quotients = (change.norm(dim=1) - noise.repeat(times)).clamp(min=0) / lengths.clamp(min=tiny)
-        return change[-len(points) :], float(quotients.nan_to_num(nan=0.0).max())
+            change = embed(rows.clone()).double().flatten(1) - start
+        lengths = (rows.double() - points.double()).flatten(1).norm(dim=1)
+        quotients = (change.norm(dim=1) - noise).clamp(min=0) / lengths.clamp(min=tiny)
+        return change, float(quotients.nan_to_num(nan=0.0).max())
 
-    _, best = differences(away)
+    change, best = differences(away)
     try:
         with torch.enable_grad():
             leaf = points.clone().requires_grad_()
             latents = embed(leaf.clone()).flatten(1)
-        way = torch.randn(points.shape, generator=torch.Generator().manual_seed(0), dtype=points.dtype).to(points.device)
-        for _ in range(_STEPS):
-            sizes = way.flatten(1).square().mean(dim=1).sqrt().clamp(min=1e-30).reshape(-1, *(1,) * (way.ndim - 1))
-            change, found = differences(torch.cat([length * way / sizes for length in _LENGTHS]))
-            best = max(best, found)
-            (way,) = torch.autograd.grad(latents, leaf, change.to(latents.dtype), retain_graph=True)
+        for step in range(_STEPS):
+            if step:
+                (way,) = torch.autograd.grad(latents, leaf, change.to(latents.dtype), retain_graph=True)
+            size = way.flatten(1).square().mean(dim=1).sqrt().clamp(min=1e-30).reshape(-1, *(1,) * (way.ndim - 1))
+            for length in _LENGTHS:
+                change, found = differences(length * way / size)
+                best = max(best, found)
     except Exception:  # of the user's own forward, anything: it has no gradient, or works in place on what its gradient needs
         pass
     return best
