@@ -102,9 +102,9 @@ def _through(encoder, batch) -> Any:
             raise
         shape = tuple(batch.shape)
         raise ValueError(
-            f"the encoder {type(encoder).__name__} failed on a batch of shape {shape}, rows of shape {shape[1:]}: if it "
-            "expects rows of another shape, such as (3, 224, 224), pass input_shape=, which flat rows then take, or convert batches by "
-            f"preprocess=. It said: {str(reason).splitlines()[0]}"
+            f"the encoder {type(encoder).__name__} failed on a batch of shape {shape}, rows of {shape[1:]}: if it expects "
+            "other rows, pass their shape as input_shape=, such as (3, 224, 224), which flat rows then take, or convert "
+            f"batches by preprocess=. It said: {str(reason).splitlines()[0]}"
         ) from reason
 
 
