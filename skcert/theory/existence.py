@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ from scipy.special import log_ndtr, ndtr
 from scipy.stats import binom
 from sklearn.linear_model import lars_path
 
+from skcert._progress import bar
 from skcert.geometry.affine import dual_norms
 from skcert.smoothing.bounds import clopper_pearson
 from skcert.theory import _checks, _gaussians
@@ -266,10 +269,12 @@ def robust_risk_bounds(
 def _lower(means, covariances, priors, radius: float, norm: float) -> float:
     """All pairs, and the linear program over them."""
     first, second = np.triu_indices(len(means), 1)
-    pairs = np.array([
-        _pair_lower(means[[i, j]], covariances if covariances.ndim == 2 else covariances[[i, j]], priors[[i, j]], radius, norm)
-        for i, j in zip(first, second, strict=True)
-    ])  # fmt: skip
+    pairs = np.empty(len(first))
+    with bar(len(pairs), "bounds of pairs of classes", "pair") as done:
+        for at, two in enumerate(np.column_stack([first, second])):
+            own = covariances if covariances.ndim == 2 else covariances[two]
+            pairs[at] = _pair_lower(means[two], own, priors[two], radius, norm)
+            done.update()
     if len(priors) == 2:
         return float(pairs[0])
     rows = np.arange(len(pairs)).repeat(2)
@@ -391,12 +396,14 @@ def largest_robust_radius(
     if risk >= 1 - priors.max():
         return RobustRadii(math.inf, math.inf)
     apart = np.linalg.norm(means[:, None] - means, ord=None if norm == 2 else norm, axis=2).max() + 1e-300
+    with bar(2 * (STEPS + 2), "searching radii", "radius") as done:
 
-    def small(radius: float) -> bool:
-        return _lower(means, covariances, priors, radius, norm) <= risk
+        def small(reached: Callable[..., float], radius: float) -> bool:
+            done.update()
+            return reached(means, covariances, priors, radius, norm) <= risk
 
-    impossible = _last(small, apart)[1]
-    known = [_last(lambda radius: _linear_reached(means, covariances, priors, radius, norm) <= risk, apart)[0]]
+        impossible = _last(partial(small, _lower), apart)[1]
+        known = [_last(partial(small, _linear_reached), apart)[0]]
     if covariances.ndim == 3:
         radii = np.sort(_own_radii(means, covariances, priors, norm, n_samples, random_state))
         wrong = int(binom.ppf(1 - confidence, n_samples, risk))  # so few of them below the quantile are too few by chance
