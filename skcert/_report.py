@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import NearestCentroid
@@ -90,7 +89,7 @@ class Line:
         """The share of points that are right up to each radius, from the radii up to which they are; -1: not even there."""
         ordered = np.sort(kept)
         radii = np.unique(np.append(0.0, ordered[ordered >= 0]))
-        values, shares = (1 - np.searchsorted(ordered, at, side="left") / len(kept) for at in (grid, radii))
+        values, shares = ((len(kept) - np.searchsorted(ordered, at, side="left")) / len(kept) for at in (grid, radii))
         return cls(values, grade, above, True, (radii, shares))
 
     @classmethod
@@ -649,8 +648,8 @@ def _add_conflicts(lines, left_out, seen: Points, scale: np.ndarray, y, grid, no
     some = np.random.default_rng(0).permutation(len(y))[: CONFLICTS if n_classes == 2 else CONFLICTS // 2]
     values = seen.values[some].astype(float)
     scaled = values / scale
-    # by so much of a radius the rounding of the quotients can shorten half a distance
-    lost = 0.0 if (scale == 1).all() else 4 * UNIT * float(np.linalg.norm(scaled, ord=norm, axis=1).max())
+    # by so much of a radius the rounding of the quotients can shorten half a distance; powers of two do not round
+    lost = 0.0 if (np.frexp(scale)[0] == 0.5).all() else 4 * UNIT * float(np.linalg.norm(scaled, ord=norm, axis=1).max())
     most = min(0.5, 1 - np.unique(y[some], return_counts=True)[1].max() / len(some))
     bounds = [0.0]
     for radius in grid:  # it rises up to the share of all classes but one, or the half
@@ -730,7 +729,7 @@ def _logistic(C: float) -> LogisticRegression:
 
 def _fitted(model: Any, latents, y: np.ndarray, rows: np.ndarray) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a rule that could be a little better is a rule
+        warnings.simplefilter("ignore")  # a rule that could be a little better is a rule
         return model.fit(_safe_indexing(latents, rows), y[rows])
 
 

@@ -268,6 +268,8 @@ def robust_risk_bounds(
 
 def _lower(means, covariances, priors, radius: float, norm: float) -> float:
     """All pairs, and the linear program over them."""
+    if len(priors) == 1:
+        return 0.0
     first, second = np.triu_indices(len(means), 1)
     pairs = np.empty(len(first))
     with bar(len(pairs), "bounds of pairs of classes", "pair") as done:
