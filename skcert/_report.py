@@ -247,12 +247,12 @@ PAGE = """<!doctype html>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
 h1 {{ font-size: 1.4rem; }} h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
-h1, li, td {{ overflow-wrap: anywhere; }}
+h1, li {{ overflow-wrap: anywhere; }}
 ul {{ padding-left: 1.2rem; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }}
-th, td {{ padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; min-width: 3.2em; }}
-td:first-child, td:last-child {{ min-width: 8em; }}
-th:first-child, td:first-child, td:last-child {{ text-align: left; }}
+th, td {{ padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }}
+th {{ white-space: nowrap; }} td {{ max-width: 18em; overflow-wrap: break-word; }}
+th:first-child, td:first-child, th:last-child, td:last-child {{ text-align: left; }}
 img {{ max-width: 100%; }}
 </style></head><body>
 {body}
