@@ -198,6 +198,18 @@ MUTANTS = {
     "last rows as they are": ("geometry/products.py", "TOGETHER = 16", "TOGETHER = 1"),
     "points judged with noise": ("shaping/training.py", "network(points[part.to(rules.device)])", "network(points[part.to(rules.device)] + noise * torch.randn_like(points[part.to(rules.device)]))"),
     "keep the last epoch, whatever it reaches": ("shaping/training.py", "if reached.certified_accuracy >= best - math.sqrt", "if True or reached.certified_accuracy >= best - math.sqrt"),
+    "join certificates of different requests": ("_certificate.py", "        if differ:\n", "        if False:\n"),
+    "join certificates of different models": ("_explanation.py", "return _same(ours._classes, theirs._classes) and _same(ours._rule, theirs._rule)", "return True"),
+    "joined as exact as any part": ("_certificate.py", "exact=all(part.exact", "exact=any(part.exact"),
+    "an estimate is certain": ("_certificate.py", 'object.__setattr__(self, "confidence", 0.0)', 'object.__setattr__(self, "confidence", 1.0)'),
+    "rows of a frame without their labels": ("_certificate.py", "index=self._index)", "index=None)"),
+    "explain the first batch": ("_explanation.py", "        row -= origin.n\n", "        return certificate._origins[0], row % certificate._origins[0].n\n"),
+    "explain whatever stands there now": ("_explanation.py", "        if not same.all():\n", "        if False:\n"),
+    "points without a radius of their own are not marked": ("_explanation.py", "and not self.marks.hold(self.points, at)", "and False"),
+    "share a frame that others change": ("_explanation.py", 'X = X.copy(deep=False) if hasattr(X, "iloc") else X.clone()', "pass"),
+    "a labelled scale by position": ("_request.py", "scales, asked = labelled(feature_scale, names),", "scales, asked = names and labelled(feature_scale, names),"),
+    "labelled priors by position": ("_gmm.py", "if labels != names and not ordered:", "if False:"),
+    "several outputs are one": ("_request.py", "if several or np.ndim(classes) != 1:", "if np.ndim(classes) != 1:"),
 }  # fmt: skip
 
 #: what kills them, the fastest first
@@ -205,6 +217,7 @@ SUITES = [
     ["tests/unit/test_routes.py", "tests/oracle", "tests/unit/test_quadric.py", "tests/unit/test_gmm.py"],
     ["tests/unit/test_mixture_geometry.py", "tests/soundness/test_mixtures.py", "tests/soundness/test_rounding.py"],
     ["tests/soundness", "tests/unit/test_certify.py", "tests/unit/test_explanation.py"],
+    ["tests/unit/test_certificate.py", "tests/unit/test_requests.py"],
     ["tests/unit/test_lipschitz.py", "tests/unit/test_shaping.py"],
     ["tests/unit/test_batches.py", "tests/unit/test_mapped.py", "tests/backends/test_array_api.py"],
     ["tests/statistical", "tests/unit/test_smoothing.py", "tests/unit/test_noise.py"],
