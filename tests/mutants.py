@@ -247,6 +247,18 @@ MUTANTS = {
     "kernels forget the errors of scores": ("backends/cuda/kernels.cu", "margin = gap - error;", "margin = gap;"),
     "kernels keep the mirrored spectrum": ("backends/cuda/kernels.cu", "double sign = flip ? -1.0 : 1.0;", "double sign = 1.0;"),
     "kernels read subnormal numbers as 0": ("backends/cuda/kernels.cu", "return size * (bits == size ? 0x1p-149 : -0x1p-149);", "return 0.0;"),
+    "join certificates of different requests": ("_certificate.py", "        if differ:\n", "        if False:\n"),
+    "join certificates of different models": ("_explanation.py", "return _same(ours._classes, theirs._classes) and _same(ours._rule, theirs._rule)", "return True"),
+    "joined as exact as any part": ("_certificate.py", "exact=all(part.exact", "exact=any(part.exact"),
+    "an estimate is certain": ("_certificate.py", 'object.__setattr__(self, "confidence", 0.0)', 'object.__setattr__(self, "confidence", 1.0)'),
+    "rows of a frame without their labels": ("_certificate.py", "index=self._index)", "index=None)"),
+    "explain the first batch": ("_explanation.py", "        row -= origin.n\n", "        return certificate._origins[0], row % certificate._origins[0].n\n"),
+    "explain whatever stands there now": ("_explanation.py", "        if not same.all():\n", "        if False:\n"),
+    "points without a radius of their own are not marked": ("_explanation.py", "and not self.marks.hold(self.points, at)", "and False"),
+    "share a frame that others change": ("_explanation.py", 'X = X.copy(deep=False) if hasattr(X, "iloc") else X.clone()', "pass"),
+    "a labelled scale by position": ("_request.py", "scales, asked = labelled(feature_scale, names),", "scales, asked = names and labelled(feature_scale, names),"),
+    "labelled priors by position": ("_gmm.py", "if labels != names and not ordered:", "if False:"),
+    "several outputs are one": ("_request.py", "if several or np.ndim(classes) != 1:", "if np.ndim(classes) != 1:"),
 }  # fmt: skip
 
 #: what killed each of them last time, written by every run
