@@ -51,7 +51,11 @@ def main() -> None:
     X, y = load_digits(return_X_y=True)
     X, X_test, y, y_test = train_test_split(X, y, test_size=0.33, stratify=y, random_state=0)
 
+    def say(what: str) -> None:
+        print(f"{time.perf_counter() - start:4.0f} s  {what}", flush=True)
+
     with tempfile.TemporaryDirectory() as cache:
+        say(f"embedding {len(X_test)} digits, for the scale of the latents")
         embedder = PretrainedEmbedder(
             load_encoder(), output="_avg_pooling", preprocess=resize, input_shape=(8, 8), memory=cache
         )
@@ -63,11 +67,13 @@ def main() -> None:
         def pipeline(classifier):
             return Pipeline([("embed", embedder), ("pca", PCA(64, random_state=0)), ("clf", classifier)])
 
+        say(f"embedding {len(X)} digits and tuning LogisticRegression on them: 13 strengths on 3 folds, the longest part")
         logistic = GridSearchCV(
             pipeline(LogisticRegression(max_iter=2000)), {"clf__C": np.logspace(-5, 1, 13)}, scoring=scorer, cv=3
         )
         logistic.fit(X, y)
         c = logistic.best_params_["clf__C"]
+        say("fitting the other classifiers")
         models = {
             "full covariance": pipeline(CertifiedGMMClassifier(covariance_type="full")).fit(X, y),
             "tied": pipeline(CertifiedGMMClassifier()).fit(X, y),
@@ -77,13 +83,14 @@ def main() -> None:
         }
         certificates = {}
         for name, model in models.items():
+            say(f"certifying {name}")
             if name != "full covariance":
                 certificates[name] = certify(model, X_test, space="embed")
                 continue
             for method in ("paper", "pairwise", "exact"):
                 certificates[f"{name}, {method}"] = certify(model, X_test, space="embed", method=method)
 
-    print(f"EfficientNet-Lite0 on {len(X)} + {len(X_test)} digits, latent scale {scale:.2f}, tuned at {TUNED_AT:g} x scale")
+    print(f"\nEfficientNet-Lite0 on {len(X)} + {len(X_test)} digits, latent scale {scale:.2f}, tuned at {TUNED_AT:g} x scale")
     print("\ncertified accuracy at l2 radius       " + "".join(f"{f:>8g}" for f in FRACTIONS) + "   x scale")
     for name, certificate in certificates.items():
         accuracy = certificate.certified_accuracy(y_test, FRACTIONS * scale)

@@ -22,7 +22,7 @@ from skcert._certificate import Certificate
 from skcert._certify import Certifier, certify
 from skcert._gmm import CertifiedGMMClassifier
 from skcert._points import Points, dense, transformed
-from skcert._printing import round_down
+from skcert._printing import round_down, short
 from skcert._progress import bar
 from skcert._request import scale_of
 from skcert.backends.arrays import to_host
@@ -55,8 +55,6 @@ RADII = 6
 FINE = 200
 #: columns of points are taken to have different units where their standard deviations differ by more than this factor
 ALIKE = 10
-#: letters of a name that are shown
-SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -208,7 +206,7 @@ class RobustnessReport:
             ax.plot(*line.until(end), styles.get(line.grade, "-"), drawstyle="steps-pre", color=color, label=f"{name}{grade}")
         c = self.certificate
         scaled = "" if c.feature_scale is None else ", in its feature scale"
-        ax.set(xlabel=f"radius, {_norm_name(c.norm)} in {_short(repr(c.space))}{scaled}", ylabel="accuracy")
+        ax.set(xlabel=f"radius, {_norm_name(c.norm)} in {short(repr(c.space))}{scaled}", ylabel="accuracy")
         ax.set(xlim=(0, end), ylim=(0, 1.02))
         ax.legend(fontsize="small")
         return ax
@@ -290,12 +288,6 @@ def _share(value: float, kind: str = "lower") -> str:
     return str(_shares([value], [kind])[0])
 
 
-def _short(text: Any) -> str:
-    """A name on one line, of which no more than a line's worth is shown."""
-    text = " ".join(str(text).split())
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
-
-
 def _radius(value: float) -> str:
     """The radius itself, not one near it."""
     return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
@@ -306,7 +298,7 @@ def _columns(table: dict[str, list]) -> list[list[str]]:
 
 
 def _aligned(cells: list[list[str]]) -> list[str]:
-    cells = [list(map(_short, row)) for row in cells]
+    cells = [list(map(short, row)) for row in cells]
     widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
     lines = []
     for first, *middle, last in cells:
@@ -324,9 +316,9 @@ def _table(cells: list[list[str]]) -> str:
 
 def _cell(text: str) -> str:
     """A cell of a table; of a long name, all of it where one points at it."""
-    short = _short(text)
-    whole = "" if short == text else f' title="{html.escape(text)}"'
-    return f"<td{whole}>{html.escape(short)}</td>"
+    shown = short(text)
+    whole = "" if shown == text else f' title="{html.escape(text)}"'
+    return f"<td{whole}>{html.escape(shown)}</td>"
 
 
 # -- the report ----------------------------------------------------------------------------------------------------------
@@ -499,7 +491,7 @@ def _units(certificate: Certificate, seen: Points, scale: np.ndarray, start: int
         fixed = int((scale == 0).sum())
         return "radii are in units of the feature scale" + (f"; {fixed} of {len(scale)} columns cannot move" if fixed else "")
     words = f"radii are in the units of {certificate.space!r}, the same for all columns"
-    names = [f"column {k}" for k in range(len(scale))] if seen.names is None else [f"{_short(name)!r}" for name in seen.names]
+    names = [f"column {k}" for k in range(len(scale))] if seen.names is None else [f"{short(name)!r}" for name in seen.names]
     spread = np.array([np.std(column[np.isfinite(column)]) if np.isfinite(column).any() else 0.0 for column in seen.values.T])
     apart = np.flatnonzero(seen.numeric & (spread > 0) & np.isfinite(spread))
     if start or np.ndim(seen.origin) != 2 or not len(apart):

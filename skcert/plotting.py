@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skcert._certificate import Certificate
 from skcert._certify import certify
 from skcert._explanation import SHOWN, Explanation
-from skcert._printing import round_up
+from skcert._printing import round_up, short
 from skcert._shaper import CertifiedMarginClassifier, LatentShaper
 from skcert.diagnostics.normality import distance_quantiles, mahalanobis_distances
 from skcert.metrics import certified_accuracy_curve, check_labels
@@ -37,13 +37,34 @@ REGION_COLORS = tuple(color for color in COLORS if color != "#000000")
 MARKERS = "os^Dv<>ph*"
 
 
-def _axes(ax):
-    """``ax``, or the axes of a new figure."""
+def _axes(ax, size: tuple[float, float] | None = None):
+    """``ax``, or the axes of a new figure, of this width and height in inches."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError("Drawing needs matplotlib: install it with 'pip install skcert[plot]'.") from error
-    return plt.subplots(layout="constrained")[1] if ax is None else ax
+    return plt.subplots(layout="constrained", figsize=size)[1] if ax is None else ax
+
+
+#: where a legend has all the room it needs
+BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+
+
+def _legend_columns(n_classes: int) -> int:
+    """Columns of names beside a picture; 0 for so few that it needs no more room."""
+    return 0 if n_classes <= 12 else 1 + (n_classes - 1) // 26
+
+
+def _legend_style(n_classes: int) -> dict[str, Any]:
+    columns = _legend_columns(n_classes)
+    small = {**BESIDE, "ncols": columns, "fontsize": "xx-small", "labelspacing": 0.2}
+    return {"frameon": False} | (small if columns else {})
+
+
+def _size(n_classes: int) -> tuple[float, float] | None:
+    """Of a new figure; None for the usual one."""
+    columns = _legend_columns(n_classes)
+    return (6.4 + 1.6 * columns, 4.8) if columns else None
 
 
 def _norm_name(norm: float) -> str:
@@ -484,7 +505,7 @@ class CertifiedRegionDisplay:
         display : CertifiedRegionDisplay
             With ``ax_``, ``figure_``, ``surface_``, ``contours_``, ``points_`` and ``balls_``.
         """
-        self.ax_ = _axes(ax)
+        self.ax_ = _axes(ax, _size(len(self.classes)))
         self.figure_ = self.ax_.figure
         from matplotlib.colors import to_rgb
 
@@ -503,7 +524,7 @@ class CertifiedRegionDisplay:
             ylim=(self.xx1.min(), self.xx1.max()),
         )
         title = "predicted" if self.y is None else "class"
-        self.ax_.legend(title=title, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+        self.ax_.legend(title=title, **BESIDE | _legend_style(len(self.classes)))
         return self
 
     def _draw_regions(self, palette) -> None:
@@ -553,7 +574,7 @@ class CertifiedRegionDisplay:
         for k, label in enumerate(self.classes.tolist()):
             own = self.X[labels == label]
             style = {"color": palette[k] * 0.8, "marker": MARKERS[k % len(MARKERS)], "edgecolors": "white"}
-            self.points_.append(self.ax_.scatter(*own.T, s=22, linewidths=0.5, label=str(label), zorder=3, **style))
+            self.points_.append(self.ax_.scatter(*own.T, s=22, linewidths=0.5, label=short(label, 24), zorder=3, **style))
         if self.y is not None and (wrong := self.certificate.prediction != self.y).any():
             cross = self.ax_.scatter(*self.X[wrong].T, s=45, color="black", marker="x", linewidths=1.4, label="wrong", zorder=4)
             self.points_.append(cross)
@@ -621,21 +642,25 @@ class ExplanationDisplay:
         -------
         self : ExplanationDisplay
         """
-        e, ax = self.explanation, _axes(ax)
+        e = self.explanation
         movers = e.largest(n_features)
         if not len(movers):
             raise ValueError(f"No attack on row {e.row} is known: there are no moves to draw.")
-        moves = e.scaled_change[movers]
-        self.bars_ = ax.barh(np.arange(len(movers)), moves, color=[COLORS[0] if move > 0 else COLORS[1] for move in moves])
-        ax.bar_label(
-            self.bars_, [f"{e.before[k]:.4g} → {e.before[k] + e.change[k]:.4g}" for k in movers], padding=3, fontsize=8
-        )
-        ax.set_yticks(np.arange(len(movers)), [str(e.features[k]) for k in movers])
-        ax.invert_yaxis()
+        ax = _axes(ax, (8.0, 1.4 + 0.28 * len(movers)))
+        moves, rows = e.scaled_change[movers], np.arange(len(movers))
+        self.bars_ = ax.barh(rows, moves, color=[COLORS[0] if move > 0 else COLORS[1] for move in moves])
+        points_each = 72 * ax.figure.get_figheight() * ax.get_position().height / len(movers)
+        size = min(9.0, 0.8 * points_each)  # so that the lines of a small picture do not meet
+        ax.set_yticks(rows, [short(e.features[k]) for k in movers], fontsize=size)
+        right = ax.secondary_yaxis("right")
+        right.set_yticks(rows, [f"{e.before[k]:.4g} → {e.before[k] + e.change[k]:.4g}" for k in movers], fontsize=size)
+        right.tick_params(length=0)
+        ax.set_ylim(len(movers) - 0.4, -0.6)
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.margins(x=0.3)
+        ax.xaxis.get_major_locator().set_params(nbins=3)
         ax.set_xlabel("Change" + (" in units of the feature scale" if (e.scale[e.scale > 0] != 1).any() else ""))
-        ax.set_title(f"Row {e.row}: {e.prediction} becomes {e.runner_up} at {_norm_name(e.norm)} {round_up(e.attack_radius)}")
+        labels = f"{short(e.prediction, 24)} becomes {short(e.runner_up, 24)}"
+        ax.set_title(f"Row {e.row}: {labels} at {_norm_name(e.norm)} {round_up(e.attack_radius)}", wrap=True)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -759,9 +784,9 @@ class GaussianityDisplay:
         display : GaussianityDisplay
             With ``ax_``, ``figure_``, ``lines_``, ``bands_`` and ``diagonal_``.
         """
-        self.ax_ = _axes(ax)
+        self.ax_ = _axes(ax, _size(len(self.distances)))
         self.figure_ = self.ax_.figure
-        names = [None] if self.classes is None else [str(label) for label in self.classes]
+        names = [None] if self.classes is None else [short(label, 24) for label in self.classes]
         self.lines_, self.bands_ = [], []
         for k, (found, expected) in enumerate(zip(self.distances, self.expected, strict=True)):
             color = COLORS[k % len(COLORS)]
@@ -777,7 +802,7 @@ class GaussianityDisplay:
         )
         self.ax_.spines[["top", "right"]].set_visible(False)
         if self.classes is not None:
-            self.ax_.legend(title="class", frameon=False)
+            self.ax_.legend(title="class", **_legend_style(len(names)))
         return self
 
 

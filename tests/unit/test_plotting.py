@@ -7,14 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_breast_cancer
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skcert import CertifiedGMMClassifier, certify
+from skcert._printing import short
 from skcert.datasets import make_circle_mixture, make_gaussian_mixture
 from skcert.metrics import certified_accuracy_curve, certified_accuracy_score
-from skcert.plotting import COLORS, CertifiedAccuracyDisplay, CertifiedRegionDisplay
+from skcert.plotting import COLORS, CertifiedAccuracyDisplay, CertifiedRegionDisplay, GaussianityDisplay
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -362,6 +365,51 @@ def test_the_latents_of_a_pipeline_can_be_drawn():
 def test_bad_input_of_the_region_display_is_refused(mixture, full, arguments, message):
     with pytest.raises(ValueError, match=message):
         CertifiedRegionDisplay.from_estimator(full, mixture.X, **arguments)
+
+
+@pytest.mark.parametrize("draw", [
+    lambda X, y: CertifiedRegionDisplay.from_estimator(CertifiedGMMClassifier().fit(X, y), X, y, grid_resolution=20),
+    lambda X, y: GaussianityDisplay.from_data(X, y),
+])  # fmt: skip
+def test_the_legend_of_many_classes_with_long_names_fits_the_picture(draw):
+    mixture = make_gaussian_mixture(77 * 12, n_classes=77, random_state=0)
+    names = np.array([f"{k} is the number of a class with quite a long name" for k in range(77)])
+    figure = draw(mixture.X, names[mixture.y]).figure_
+    figure.canvas.draw()
+    box, picture = figure.axes[0].get_legend().get_window_extent(), figure.bbox.padded(1)
+    assert picture.contains(box.x0, box.y0) and picture.contains(box.x1, box.y1)
+    assert figure.axes[0].get_window_extent().width > 100
+
+
+# -- ExplanationDisplay ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_features", [3, 30])
+@pytest.mark.parametrize("suffix", ["", " as it was measured by the second laboratory in the year after"])
+@pytest.mark.parametrize("shares_its_figure", [False, True])
+def test_no_two_texts_of_an_explanation_overlap(n_features, suffix, shares_its_figure):
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    X.columns = [f"{name}{suffix} {k}" for k, name in enumerate(X.columns)]
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    ax = plt.subplots(1, 2, layout="constrained")[1][0] if shares_its_figure else None
+    display = certify(model, X, feature_scale=X.std()).explain(70).plot(ax, n_features=n_features)
+    display.figure_.canvas.draw()
+    (right,) = display.ax_.child_axes
+    assert len(display.bars_) == len(display.ax_.get_yticklabels()) == len(right.get_yticklabels()) == n_features
+    low, high = display.ax_.get_xlim()
+    numbers = [text for text in display.ax_.get_xticklabels() if low <= text.get_position()[0] <= high]
+    texts = [*display.ax_.get_yticklabels(), *right.get_yticklabels(), *numbers, display.ax_.title]
+    boxes = [text.get_window_extent() for text in texts] + [display.ax_.get_window_extent()]  # the last is that of the bars
+    picture = display.figure_.bbox.padded(1)
+    for k, box in enumerate(boxes):
+        assert picture.contains(box.x0, box.y0) and picture.contains(box.x1, box.y1)
+        assert not any(box.x0 < b.x1 and b.x0 < box.x1 and box.y0 < b.y1 and b.y0 < box.y1 for b in boxes[:k])
+
+
+def test_cut_names_keep_their_beginning_and_their_end():
+    assert short("a name") == "a name" and short("two\nlines") == "two lines"
+    cut = short("beginning" + 50 * "." + "end", 20)
+    assert len(cut) == 20 and cut.startswith("beginning") and cut.endswith("end") and "…" in cut
 
 
 # -- matplotlib is optional ------------------------------------------------------------------------------------------

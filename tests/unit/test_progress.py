@@ -20,6 +20,7 @@ from skcert import (
     RandomizedSmoothingClassifier,
     _progress,
     certify,
+    robustness_report,
     theory,
 )
 from skcert.datasets import make_circle_mixture
@@ -169,6 +170,7 @@ WORK = {
     "testing for Gaussian classes": lambda: mardia_test(X, Y),
     "looking for conflicts": lambda: theory.empirical_risk_bound(X, Y, radius=0.1),
     "bounds of pairs of classes": lambda: theory.robust_risk_bounds(MEANS, np.eye(2), PRIORS, radius=0.1),
+    "robustness report": lambda: robustness_report(full(), X, Y),
     "searching radii": lambda: theory.largest_robust_radius(MEANS, np.eye(2), PRIORS, risk=0.2),
     "overlaps of pairs of classes": lambda: theory.localization_overlaps(MEANS, np.eye(2), radius=0.1, delta=0.1),
     "distances of draws": lambda: theory.strong_localization(

@@ -128,6 +128,14 @@ def test_tables_with_text():
     assert "no distance" in str(found.left_out) and "LogisticRegression" in found.lines
 
 
+def test_a_frame_goes_to_a_classifier_without_steps_before_it():
+    frame = pd.DataFrame(X_TEST[:, :3], columns=list("abc"))
+    found = robustness_report(LogisticRegression(max_iter=5000).fit(frame, Y_TEST), frame, Y_TEST)
+    assert "LogisticRegression" in found.lines
+    array = robustness_report(LogisticRegression(max_iter=5000).fit(X_TEST[:, :3], Y_TEST), X_TEST[:, :3], Y_TEST)
+    np.testing.assert_array_equal(found.to_frame(), array.to_frame())
+
+
 def test_few_points_of_a_class_are_no_reason_to_fail():
     rows = np.concatenate([np.flatnonzero(Y_TEST == 0)[:3], np.flatnonzero(Y_TEST == 1)[:40]])
     model = make_pipeline(StandardScaler(), CertifiedGMMClassifier()).fit(X_TRAIN, Y_TRAIN)
