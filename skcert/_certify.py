@@ -97,7 +97,8 @@ class Certifier:
             cuda.require()
         check_classifier(estimator)
         self.estimator, self.device = estimator, device
-        *before, (_, self._model) = unrolled(estimator, "")
+        self._unrolled = list(unrolled(estimator, ""))
+        *before, (_, self._model) = self._unrolled
         self._steps = [(name, step) for name, step in before if not is_nothing(step)]
         # a step that does nothing still has a name, and its output is that of the steps before it
         self._spaces: dict[str, int] = {}
@@ -348,6 +349,8 @@ class Certifier:
         model = hosted(self._model)
         if {"predict", "decision_function"} & set(vars(model)):
             return None
+        if any("transform" in vars(step) for _, step in self._steps[request.start :]):
+            return None  # step by step, it will be found out
         if not all(type(step).__module__.startswith("sklearn.") for _, step in self._steps[request.start :]):
             return None  # of others it is not known how they compute
         if (sizes := _sizes(request.links, values.shape[1])) is None:
@@ -425,7 +428,12 @@ class Certifier:
             for snapshot, each in zip(self._snapshots[start:], [*links, None], strict=False)
             if each is None or not any(getattr(carrier, "holds", None) for carrier in each.carriers)
         ]
-        changes = [change for snapshot in watched if (change := snapshot.change()) is not None]
+        now = list(unrolled(self.estimator, ""))
+        if [(name, id(part)) for name, part in now] != [(name, id(part)) for name, part in self._unrolled]:
+            changes = [f"{type(self.estimator).__name__}, which is made of other parts now,"]
+        else:
+            changes = []
+        changes += [change for snapshot in watched if (change := snapshot.change()) is not None]
         if self._follows and not self._smoothed and discriminant_of(self._model) is not self._rule:
             changes.append(type(self._model).__name__)
         if changes:

@@ -53,7 +53,7 @@ def _quadratic(means: np.ndarray, inverses: list[estimation.Inverse], log_priors
     log_dets = np.array([inverse.log_det for inverse in inverses])
     finite = np.where(np.isfinite(log_priors), np.abs(log_priors), 0.0)
     return Quadratic(
-        means,
+        means.copy(),  # the rule stays what it is, whoever writes into means_
         np.array([inverse.precision for inverse in inverses]),
         2 * log_priors - log_dets,
         np.array([inverse.units for inverse in inverses]),

@@ -145,9 +145,11 @@ class AffineBoundary:
         reach += self._bulk
         weights, slope, constant = self._combination
         with_scores = weights @ scores if self._alive is None else weights[self._alive] @ scores[self._alive]
-        if not (np.abs(with_scores - (X @ slope + constant)) <= 2e-11 * len(scores) * reach).all():
+        lost = gamma(features + operations + 8) * reach
+        # of every class, what its score has lost, and as much again for the slope, the constant and the product here
+        if not (np.abs(with_scores - (X @ slope + constant)) <= 4 * len(scores) * lost).all():
             return None
-        return grow(2 * gamma(features + operations + 8) * reach, features + 8)  # here, and anywhere else in the ball
+        return grow(2 * lost, features + 8)  # here, and anywhere else in the ball
 
     def _scores(self, X, x_error, x, scores) -> np.ndarray:
         """Scores, written to ``scores``; returns how far rounding may have moved them."""

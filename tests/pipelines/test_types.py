@@ -3,6 +3,7 @@ people do every day is not refused. Nothing that is certified is written to."""
 
 import copy
 import os
+import pickle
 import warnings
 from fractions import Fraction
 
@@ -16,6 +17,7 @@ from sklearn.decomposition import PCA, FactorAnalysis, FastICA, TruncatedSVD
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -442,3 +444,61 @@ def test_a_certifier_notices_that_its_model_has_changed(name):
     if name.startswith(("step", "option")):  # it stands before the space that is asked for
         certifier.certify(IRIS, space="latents")
     certify(model, IRIS)  # keeps nothing
+
+
+REPLACED = {
+    "last step": lambda m: m.steps.__setitem__(-1, ("logisticregression", LogisticRegression(C=1e-3).fit(IRIS, SPECIES))),
+    "a step that does nothing": lambda m: m.set_params(standardscaler="passthrough"),
+    "another scaler": lambda m: m.set_params(standardscaler=StandardScaler().fit(IRIS * 2)),
+    "one more step": lambda m: m.steps.insert(1, ("more", MinMaxScaler().fit(IRIS))),
+}
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_a_certifier_notices_that_a_part_was_replaced(name):
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(IRIS, SPECIES)
+    certifier = Certifier(model)
+    certifier.certify(IRIS)
+    REPLACED[name](model)
+    with pytest.raises(ValueError, match="has changed since this Certifier was made"):
+        certifier.certify(IRIS)
+
+
+def test_a_certifier_notices_that_a_search_was_fitted_again():
+    model = GridSearchCV(LogisticRegression(), {"C": [0.01, 1]}).fit(IRIS, SPECIES)
+    certifier = Certifier(model)
+    certifier.certify(IRIS)
+    model.fit(IRIS[:, ::-1].copy(), SPECIES)
+    with pytest.raises(ValueError, match="has changed since this Certifier was made"):
+        certifier.certify(IRIS)
+
+
+@pytest.mark.parametrize("kind", ["tied", "full", "diag", "spherical"])
+def test_what_a_mixture_shows_is_not_what_it_decides_by(kind):
+    """Means that are written to change neither predict nor the certificates of it."""
+    model = CertifiedGMMClassifier(covariance_type=kind).fit(IRIS * 1e3, SPECIES)
+    certifier, before = Certifier(model), model.predict(IRIS * 1e3)
+    radius = certifier.certify(IRIS * 1e3).radius
+    model.means_ += 0.5
+    np.testing.assert_array_equal(model.predict(IRIS * 1e3), before)
+    np.testing.assert_array_equal(certifier.certify(IRIS * 1e3).radius, radius)
+
+
+@pytest.mark.parametrize("center, share", [(0.0, 1e-9), (1.7e9, 1e-2)])
+def test_scores_of_the_model_itself_do_not_hide_a_changed_step(center, share):
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 2
+    points = center + rng.standard_normal((300, 30)) + 0.7 * labels[:, None]
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(points, labels)
+    certify(model, points)
+    plain, first = model[0].transform, 1 + share * (np.arange(30) == 0)
+    model[0].transform = lambda Z: plain(Z) * first
+    with pytest.raises(ValueError, match="'standardscaler'.*does not transform these points"):
+        certify(model, points)
+
+
+def test_a_certifier_that_was_pickled_is_not_one_that_has_changed():
+    frame = pd.DataFrame(IRIS, columns=list("abcd"))
+    certifier = Certifier(make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, SPECIES))
+    expected = certifier.certify(frame).radius
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(certifier)).certify(frame).radius, expected)
