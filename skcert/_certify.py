@@ -22,6 +22,7 @@ from skcert._points import (
     dense,
     dispatched,
     floats,
+    index_of,
     is_mapped,
     numbers,
     predicted,
@@ -30,7 +31,7 @@ from skcert._points import (
     type_of,
     types_of,
 )
-from skcert._request import Request, check_method, scale_of
+from skcert._request import Request, check_classifier, check_method, classes_of, scale_of
 from skcert._smoothing import RandomizedSmoothingClassifier
 from skcert.adapters import Uncertifiable, discriminant_of, inherits
 from skcert.adapters.composites import is_nothing, link, unrolled
@@ -92,7 +93,7 @@ class Certifier:
             from skcert.backends import cuda  # it needs CuPy
 
             cuda.require()
-        check_is_fitted(estimator)
+        check_classifier(estimator)
         self.estimator, self.device = estimator, device
         *before, (_, self._model) = unrolled(estimator, "")
         self._steps = [(name, step) for name, step in before if not is_nothing(step)]
@@ -108,7 +109,7 @@ class Certifier:
         if is_nothing(self._model):
             raise Uncertifiable("The pipeline ends in a step that does nothing: expected a classifier as its last step.")
         check_is_fitted(self._model)
-        self._classes = np.array(to_host(self._model.classes_))
+        self._classes = classes_of(self._model)
         self._links: dict[int, tuple[Link, ...]] = {}
         self._known_units: dict[Any, tuple[Any, ...]] = {}  # by the types of the points on their way
         self._smoothed = isinstance(self._model, RandomizedSmoothingClassifier) and inherits(
@@ -167,7 +168,9 @@ class Certifier:
         if (made := self._staying(X, request)) is None:
             X = X if dispatched(X) else to_host(X)
             made = Certificate.concatenate([self._batch(rows, request) for rows in self._batches(X, request)])
-        return replace(made._like(passed), feature_scale=feature_scale, _origin=Origin(self, X, request))
+        origin = Origin.of(self, X, request, made)
+        scale = origin.request.feature_scale
+        return replace(made._like(passed), feature_scale=scale, _index=index_of(passed), _origins=(origin,))
 
     def _on_gpu(self, X) -> bool:
         """Whether distances are computed on the GPU: where the device says so, or the points are there and CuPy is as well."""

@@ -417,7 +417,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
             model.n_components = dict(zip(model.classes_.tolist(), model.n_components_.tolist(), strict=True))
         model.means_, model.weights_ = means[by_component], weights[by_component]
         model.covariances_ = covariances if covariance_type == "tied" else covariances[by_component]
-        priors = np.full(K, 1 / K) if priors is None else _check_priors(priors, K)
+        priors = np.full(K, 1 / K) if priors is None else _check_priors(priors, labels)
         model.priors_ = priors[by_class]
         model.priors = None if model.priors is None else model.priors_
         model._finish()
@@ -465,7 +465,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
                 f"{type(self).__name__} needs samples of at least 2 classes, got {len(self.classes_)} class: {self.classes_!r}."
             )
         if self.priors is not None:
-            _check_priors(self.priors, len(self.classes_))
+            _check_priors(self.priors, self.classes_)
         if isinstance(self.n_components, Mapping):
             missing = [label for label in self.classes_.tolist() if label not in self.n_components]
             if missing:
@@ -528,7 +528,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         self.class_count_, self.means_ = np.bincount(codes, m.count), m.means
         self.weights_ = m.count / self.class_count_[codes]
         given, total = self.priors is not None, self.class_count_.sum()
-        self.priors_ = _check_priors(self.priors, len(self.class_count_)) if given else self.class_count_ / total
+        self.priors_ = _check_priors(self.priors, self.classes_) if given else self.class_count_ / total
         options: tuple[Any, float] = (self.shrinkage, self.reg_covar)
         fourth = m.central_fourth()
         unit = [None] * len(codes) if units is None else units
@@ -763,13 +763,23 @@ def _check_components(classes, components, weights, n_components: int) -> tuple[
     return labels, owners, weights
 
 
-def _check_priors(priors, n_classes: int) -> np.ndarray:
+def _check_priors(priors, classes: np.ndarray) -> np.ndarray:
+    names = classes.tolist()
+    expected = f"priors must be an array of probabilities, one per class in the order {names!r}, or None"
+    if hasattr(priors, "iloc"):
+        labels = list(priors.index)
+        ordered = labels == list(range(len(names))) and not set(labels) & set(names)
+        if labels != names and not ordered:
+            raise ValueError(
+                f"{expected}, got a {type(priors).__name__} with the labels {labels!r}: pass .loc[{names!r}] of it."
+            )
     try:
-        priors = np.asarray(priors, dtype=float)
-    except ValueError:
-        raise ValueError(f"priors must be an array of probabilities or None, got {priors!r}.") from None
-    if priors.shape != (n_classes,):
-        raise ValueError(f"priors must have shape ({n_classes},), one per class, got {priors.shape}.")
+        found = np.asarray(to_host(priors), dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{expected}, got {priors!r}.") from None
+    priors = found
+    if priors.shape != classes.shape:
+        raise ValueError(f"priors must have shape {classes.shape}, one per class, got {priors.shape}.")
     if not (np.isfinite(priors).all() and (priors >= 0).all()):
         raise ValueError(f"priors must be finite and not negative, got {priors!r}.")
     if abs(priors.sum() - 1) > 1e-8:

@@ -32,6 +32,11 @@ def names_of(X: Any) -> list | None:
     return None if columns is None else list(columns)
 
 
+def index_of(X: Any) -> Any:
+    """The labels of the rows of what pandas holds; None for all else."""
+    return X.index if hasattr(X, "iloc") else None
+
+
 def numbers(X: Any) -> Any:
     """What a step has made of points as a float array, or as a sparse one whose rows can be taken; text as zeros."""
     if issparse(X):

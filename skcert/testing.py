@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from skcert._certificate import Certificate
 from skcert._points import Points, predicted, transformed
 from skcert._printing import round_up
+from skcert._request import labelled
 from skcert.adapters import Uncertifiable
 from skcert.adapters.composites import is_nothing, link, unrolled
 from skcert.backends.arrays import like, to_host
@@ -151,10 +151,8 @@ def _scale_of(feature_scale: Any, d: int, names: list | None) -> np.ndarray:
     """The feature scale by position."""
     if feature_scale is None:
         return np.ones(d)
-    if names is not None and hasattr(feature_scale, "to_dict"):
-        feature_scale = feature_scale.to_dict()
-    if isinstance(feature_scale, Mapping):
-        feature_scale = [feature_scale.get(name, 1.0) for name in names or ()]
+    if (scales := labelled(feature_scale, names)) is not None:
+        feature_scale = [scales.get(name, 1.0) for name in names or ()]
     scale = np.asarray(feature_scale, dtype=float)
     if scale.shape != (d,) or not (np.isfinite(scale) & (scale >= 0)).all():
         raise ValueError(
