@@ -207,7 +207,7 @@ class PretrainedEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         their paths, sizes and times of change. What is kept are NumPy arrays.
 
     progress : bool, default=True
-        Show a progress bar when the work takes more than one batch and half a second.
+        Show a progress bar, on a terminal or in a notebook, when the work takes more than two seconds.
 
     Attributes
     ----------

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from tqdm import tqdm
 
+from skcert._progress import bar
 from skcert.boundaries import Nearest
 from skcert.discriminants import NearestEllipsoid
 from skcert.lipschitz.clever import radius
@@ -37,25 +37,27 @@ def estimate(discriminant, links: tuple[Link, ...], points, latents: np.ndarray,
     out.winner[:], out.runner_up[:], out.attack_radius[:] = order[:, 0], order[:, 1], np.inf
     moving = np.flatnonzero(scale)
 
-    for row in tqdm(range(n), desc="sampling gradients", unit="row", delay=2, leave=False, disable=None):
+    def gradient(moves: np.ndarray, row: int, rival: int) -> np.ndarray:
+        source = np.repeat(points.values[row][None].astype(float), len(moves), axis=0)
+        source[:, moving] += moves * scale[moving]
+        inside, pull = step.pull_back(before.apply(source))
+        slopes = discriminant.gradients(after.apply(inside))
+        down = _transposed(after, slopes[:, out.winner[row]] - slopes[:, rival])
+        return _transposed(before, pull(down))[:, moving] * scale[moving]
 
-        def gradient(moves: np.ndarray, row: int = row, rival: int = 0) -> np.ndarray:
-            source = np.repeat(points.values[row][None].astype(float), len(moves), axis=0)
-            source[:, moving] += moves * scale[moving]
-            inside, pull = step.pull_back(before.apply(source))
-            slopes = discriminant.gradients(after.apply(inside))
-            down = _transposed(after, slopes[:, out.winner[row]] - slopes[:, rival])
-            return _transposed(before, pull(down))[:, moving] * scale[moving]
-
-        best = np.inf
-        for rival in order[row, 1:]:
-            margin = float(scores[row, out.winner[row]] - scores[row, rival])
-            if margin < np.inf and len(moving):
-                seed = _seed(step.settings.random_state, points.values[row])
-                found = radius(margin, partial(gradient, rival=rival), len(moving), norm, step.settings, seed)
-                if found < best:
-                    best, out.runner_up[row] = found, rival
-        out.radius[row] = best
+    with bar(n * (order.shape[1] - 1), "sampling gradients", "margin") as done:
+        for row in range(n):
+            best = np.inf
+            for rival in order[row, 1:]:
+                margin = float(scores[row, out.winner[row]] - scores[row, rival])
+                if margin < np.inf and len(moving):
+                    seed = _seed(step.settings.random_state, points.values[row])
+                    along = partial(gradient, row=row, rival=rival)
+                    found = radius(margin, along, len(moving), norm, step.settings, seed)
+                    if found < best:
+                        best, out.runner_up[row] = found, rival
+                done.update()
+            out.radius[row] = best
     return out
 
 

@@ -5,24 +5,29 @@ from __future__ import annotations
 import base64
 import html
 import io
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
 
 from skcert import theory
 from skcert._certificate import Certificate
 from skcert._certify import Certifier, certify
 from skcert._gmm import CertifiedGMMClassifier
-from skcert._points import Points, transformed
+from skcert._points import Points, dense, transformed
 from skcert._printing import round_down
+from skcert._progress import bar
+from skcert._request import scale_of
 from skcert.backends.arrays import to_host
 from skcert.diagnostics import kl_divergence, mardia_test
-from skcert.metrics import certified_accuracy_scorer
+from skcert.geometry.rounding import UNIT
 from skcert.perturbations import AffineStep
 from skcert.routes import Route
 from skcert.theory import _gaussians
@@ -38,21 +43,72 @@ DRAWS = 20_000
 BESIDE = 5_000
 #: points among which conflicts are looked for, at most
 CONFLICTS = 10_000
-#: strengths among which LogisticRegression is chosen
-STRENGTHS = (1e-3, 1e-1, 10.0)
+#: strengths among which that of LogisticRegression is chosen, besides 1: C times the mean variance of the latents
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+#: clean accuracy that the strength chosen may cost
+LOSS = 0.01
 #: weakest points that are listed
 WEAKEST = 10
 #: radii of the table, 0 included
 RADII = 6
+#: radii between which lines of the mixture are drawn
+FINE = 200
+#: columns of points are taken to have different units where their standard deviations differ by more than this factor
+ALIKE = 10
+#: letters of a name that are shown
+SHOWN = 40
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: a share of points for each radius, what kind of number it is, and whether it bounds from above."""
+    """One line of the table.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_radii,)
+        A share of points for each radius.
+    grade : str
+        What kind of number it is.
+    above : bool
+        Whether it bounds from above.
+    counted : bool
+        Whether at radius 0 it is the share of right answers itself, which is no bound.
+    curve : tuple of two ndarrays of shape (n,)
+        Radii and shares for the picture: ``shares[k]`` holds on the interval ``(radii[k-1], radii[k]]``, and 0 beyond the
+        last. Where a bound is known at some radii alone, it is continued on its safe side.
+    """
 
     values: np.ndarray
     grade: str
-    above: bool = False
+    above: bool
+    counted: bool
+    curve: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def of_counts(cls, kept: np.ndarray, grid: np.ndarray, grade: str, above: bool = False) -> Line:
+        """The share of points that are right up to each radius, from the radii up to which they are; -1: not even there."""
+        ordered = np.sort(kept)
+        radii = np.unique(np.append(0.0, ordered[ordered >= 0]))
+        values, shares = ((len(kept) - np.searchsorted(ordered, at, side="left")) / len(kept) for at in (grid, radii))
+        return cls(values, grade, above, True, (radii, shares))
+
+    @classmethod
+    def of_bounds(cls, values: np.ndarray, grid: np.ndarray, grade: str, above: bool = False) -> Line:
+        """Bounds at these radii: of a share that falls with the radius."""
+        curve = (np.append(grid, np.inf), np.append(values[:1], values)) if above else (grid, values)
+        return cls(values, grade, above, False, curve)
+
+    @classmethod
+    def of_curve(cls, radii: np.ndarray, shares: np.ndarray, grid: np.ndarray, grade: str, above: bool = False) -> Line:
+        """Of a curve that is known everywhere."""
+        return cls(shares[np.searchsorted(radii, grid, side="left")], grade, above, False, (radii, shares))
+
+    def until(self, end: float) -> tuple[np.ndarray, np.ndarray]:
+        """The curve up to a radius, for steps that come before each radius."""
+        radii, shares = self.curve
+        inside = int(np.searchsorted(radii, end, side="left"))
+        last = shares[inside] if inside < len(radii) else 0.0
+        return np.append(radii[:inside], end), np.append(shares[:inside], last)
 
 
 @dataclass(frozen=True)
@@ -116,11 +172,15 @@ class RobustnessReport:
 
     def _title(self) -> str:
         c = self.certificate
-        return f"{self.name}: {len(self.y)} points, perturbations in l{c.norm:g} of {c.space!r}"
+        scaled = "" if c.feature_scale is None else ", in units of the feature scale"
+        return f"{self.name}: {len(self.y)} points, perturbations in l{c.norm:g} of {c.space!r}{scaled}"
 
     def _cells(self) -> list[list[str]]:
+        lines, counted = self.lines.values(), self.radii == 0
+        kinds = [[_kind_of(line, at_zero) for at_zero in counted] for line in lines]
+        shares = _shares(np.array([line.values for line in lines]), np.array(kinds))
         head = ["radius", *map(_radius, self.radii), ""]
-        return [head, *([name, *(_share(v, line.above) for v in line.values), line.grade] for name, line in self.lines.items())]
+        return [head, *([name, *row, self.lines[name].grade] for name, row in zip(self.lines, shares.tolist(), strict=True))]
 
     def __repr__(self) -> str:
         parts = [self._title(), *(f"  {name}: {text}" for name, text in self.facts.items()), "", *_aligned(self._cells())]
@@ -131,21 +191,25 @@ class RobustnessReport:
         return "\n".join(parts)
 
     def plot(self, *, ax=None):
-        """All lines against the radius, on ``ax`` or the axes of a new figure, which are returned."""
+        """All lines against the radius, on ``ax`` or the axes of a new figure, which are returned.
+
+        Shares of points are drawn step by step, as they fall. Bounds that are known at the radii of the table alone are
+        continued between them on their safe side.
+        """
         from skcert.plotting import COLORS, _axes, _norm_name
 
-        ax = _axes(ax)
-        fine, right = np.linspace(0, self.radii[-1], 201), self.certificate.prediction == self.y
-        band = theory.certified_accuracy_band(self.certificate.radius, right, radii=fine, confidence=self.confidence)
-        ax.fill_between(fine, *band, color=COLORS[0], alpha=0.15, linewidth=0)
-        ax.plot(fine, self.certificate.certified_accuracy(self.y, fine), color=COLORS[0], label="certified")
+        ax, end = _axes(ax), self.radii[-1] or 1.0
+        (x, low), (_, high) = (self.lines[f"certified, {which} limit"].until(end) for which in ("lower", "upper"))
+        ax.fill_between(x, low, high, step="pre", color=COLORS[0], alpha=0.15, linewidth=0)
         styles = {"upper bound": "--", "model-based": ":", "estimated": "-."}
-        others = [each for each in self.lines.items() if not each[0].startswith("certified")]
-        for color, (name, line) in zip(COLORS[1:], others, strict=False):
-            label = name if line.grade not in styles else f"{name} ({line.grade})"
-            ax.plot(self.radii, line.values, styles.get(line.grade, "-"), marker=".", color=color, label=label)
-        where = f"radius, {_norm_name(self.certificate.norm)} in {self.certificate.space!r}"
-        ax.set(xlabel=where, ylabel="accuracy", ylim=(0, 1.02))
+        drawn = [each for each in self.lines.items() if each[0] not in ("certified, lower limit", "certified, upper limit")]
+        for color, (name, line) in zip(COLORS, drawn, strict=False):
+            grade = f" ({line.grade})" if line.grade in styles and name != "certified" else ""
+            ax.plot(*line.until(end), styles.get(line.grade, "-"), drawstyle="steps-pre", color=color, label=f"{name}{grade}")
+        c = self.certificate
+        scaled = "" if c.feature_scale is None else ", in its feature scale"
+        ax.set(xlabel=f"radius, {_norm_name(c.norm)} in {_short(repr(c.space))}{scaled}", ylabel="accuracy")
+        ax.set(xlim=(0, end), ylim=(0, 1.02))
         ax.legend(fontsize="small")
         return ax
 
@@ -183,9 +247,12 @@ PAGE = """<!doctype html>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
 h1 {{ font-size: 1.4rem; }} h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
+h1, li {{ overflow-wrap: anywhere; }}
+ul {{ padding-left: 1.2rem; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }}
 th, td {{ padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }}
-th:first-child, td:first-child, td:last-child {{ text-align: left; }}
+th {{ white-space: nowrap; }} td {{ max-width: 18em; overflow-wrap: break-word; }}
+th:first-child, td:first-child, th:last-child, td:last-child {{ text-align: left; }}
 img {{ max-width: 100%; }}
 </style></head><body>
 {body}
@@ -196,9 +263,37 @@ img {{ max-width: 100%; }}
 # -- words and numbers ---------------------------------------------------------------------------------------------------
 
 
-def _share(value: float, above: bool = False) -> str:
-    """Three digits, rounded to the safe side."""
-    return f"{(np.ceil(value * 1000 - 1e-9) if above else np.floor(value * 1000 + 1e-9)) / 1000:.3f}"
+#: how shares are rounded to whole thousandths, up to what their division lost; of equal numbers the first kind holds
+ROUNDED: dict[str, Callable[[float], float]] = {
+    "counted": lambda thousandths: float(np.round(thousandths)),
+    "lower": lambda thousandths: float(np.floor(thousandths + 1e-9)),
+    "upper": lambda thousandths: float(np.ceil(thousandths - 1e-9)),
+}
+
+
+def _kind_of(line: Line, at_zero: bool) -> str:
+    """A key of ``ROUNDED``."""
+    return "counted" if line.counted and at_zero else "upper" if line.above else "lower"
+
+
+def _shares(values, kinds) -> np.ndarray:
+    """Shares with three digits: counted ones rounded to the nearest, bounds to their safe side, and equal numbers alike."""
+    values, kinds = np.asarray(values, dtype=float), np.asarray(kinds)
+    shown = np.empty(values.shape, dtype=object)
+    for kind, rounded in reversed(ROUNDED.items()):
+        for number in np.unique(values[kinds == kind]):
+            shown[np.abs(values - number) <= 1e-9] = f"{rounded(1000 * number) / 1000:.3f}"
+    return shown
+
+
+def _share(value: float, kind: str = "lower") -> str:
+    return str(_shares([value], [kind])[0])
+
+
+def _short(text: Any) -> str:
+    """A name on one line, of which no more than a line's worth is shown."""
+    text = " ".join(str(text).split())
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
 def _radius(value: float) -> str:
@@ -207,10 +302,11 @@ def _radius(value: float) -> str:
 
 
 def _columns(table: dict[str, list]) -> list[list[str]]:
-    return [list(table), *([str(cell) for cell in row] for row in zip(*table.values(), strict=True))]
+    return [list(table), *([" ".join(str(cell).split()) for cell in row] for row in zip(*table.values(), strict=True))]
 
 
 def _aligned(cells: list[list[str]]) -> list[str]:
+    cells = [list(map(_short, row)) for row in cells]
     widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
     lines = []
     for first, *middle, last in cells:
@@ -222,15 +318,30 @@ def _aligned(cells: list[list[str]]) -> list[str]:
 def _table(cells: list[list[str]]) -> str:
     head, *rows = cells
     top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
     return f"<table><tr>{top}</tr>{body}</table>"
+
+
+def _cell(text: str) -> str:
+    """A cell of a table; of a long name, all of it where one points at it."""
+    short = _short(text)
+    whole = "" if short == text else f' title="{html.escape(text)}"'
+    return f"<td{whole}>{html.escape(short)}</td>"
 
 
 # -- the report ----------------------------------------------------------------------------------------------------------
 
 
 def robustness_report(
-    estimator: Any, X, y, *, radii=None, norm: float = 2, space: str = "input", confidence: float = 0.95
+    estimator: Any,
+    X,
+    y,
+    *,
+    radii=None,
+    norm: float = 2,
+    space: str = "input",
+    feature_scale=None,
+    confidence: float = 0.95,
 ) -> RobustnessReport:
     """Where a model stands: what is certified, what an attack achieves, what its mixture predicts, what nobody could beat.
 
@@ -246,6 +357,9 @@ def robustness_report(
     norm : {1, 2, inf}, default=2
     space : str, default="input"
         See :func:`skcert.certify`.
+    feature_scale : array-like of shape (n_features,), Series or dict by column, default=None
+        The unit in which each feature of the space moves, 0 where it cannot; see :func:`skcert.certify`. All radii of the
+        report are in these units; what cannot be computed in them is left out, with the reason. None: those of the space.
     confidence : float, default=0.95
         Of intervals, bands, and lower limits.
 
@@ -261,7 +375,14 @@ def robustness_report(
         - "ceiling, mixture" (model-based): no classifier has more on the fitted mixture (theory 3.3).
         - "ceiling, these points" (upper bound): no classifier has more on these points (theory 3.4).
         - "NearestCentroid", "LogisticRegression": fitted on one half of the latents of these points and certified on the
-          other, in turn; C chosen by certified accuracy.
+          other, in turn. C is the one with the largest certified accuracy at the middle radius, on folds of the same half,
+          among those whose clean accuracy there is within 0.01 of the best.
+        - "one answer to everything": the share of the most frequent class, which a constant classifier has at every radius.
+
+    Notes
+    -----
+    In print, shares at radius 0 are counted and rounded to the nearest digit; bounds are rounded to their safe side, the
+    certified share down and what bounds it from above up. Equal numbers print alike.
 
     Examples
     --------
@@ -283,42 +404,39 @@ def robustness_report(
     if not 0.5 <= theory._checks.chance("confidence", confidence):
         raise ValueError(f"confidence must be in [0.5, 1), got {confidence!r}.")
     certifier, X = Certifier(estimator), to_host(X)
-    certificate = certifier.certify(X, norm=norm, space=space)
-    y = certificate.check_labels(y)
-    right = certificate.prediction == y
-    grid = _default_radii(certificate) if radii is None else np.unique(theory._checks.radii_of(radii))
-    start = certifier._start(space)
-    points, latents = _points(certifier, X, start)
+    with bar(8, "robustness report", "part") as done:
+        certificate = certifier.certify(X, norm=norm, space=space, feature_scale=feature_scale)
+        y = certificate.check_labels(y)
+        grid = _default_radii(certificate) if radii is None else np.unique(theory._checks.radii_of(radii))
+        start = certifier._start(space)
+        points, latents = _points(certifier, X, start)
+        seen, numbers = Points.of(points), dense(latents)
+        scale, _ = scale_of(feature_scale, seen)
+        done.update()
 
-    lines, facts, left_out = {}, {}, {}
-    kind = {"none": "estimated"}.get(certificate.guarantee, certificate.guarantee)
-    certified = certificate.certified_accuracy(y, grid)
-    low, high = theory.certified_accuracy_band(certificate.radius, right, radii=grid, confidence=confidence)
-    lines["certified"] = Line(certified, kind)
-    lines["certified, lower limit"] = Line(low, f"{confidence:.0%}, all radii")
-    lines["certified, upper limit"] = Line(high, f"{confidence:.0%}, all radii", above=True)
-    if np.isfinite(certificate.attack_radius).any():
-        reach = np.where(right, certificate.attack_radius, -1.0)
-        lines["under attack"] = Line(
-            (reach[:, None] > grid).mean(axis=0) * (grid > 0) + right.mean() * (grid == 0), "upper bound", above=True
-        )
-    else:
-        left_out["under attack"] = "no attack is known through these steps: use the space after them."
-    clean = theory.certified_accuracy_interval(certificate.radius, right, radii=[0.0], confidence=confidence)
-    facts["clean accuracy"] = (
-        f"{_share(right.mean())} ({_share(clean[0][0])} to {_share(clean[1][0], above=True)} at {confidence:.0%})"
-    )
-    facts["guarantee"] = f"{certificate.guarantee}, radii are {certificate._meaning()}"
-
-    mixture = _of_mixture(certifier, start, points, norm, left_out)
-    typical = None
-    if mixture is not None:
-        low = _add_mixture(lines, mixture, grid, norm, confidence)
-        typical = _add_data(lines, facts, left_out, certifier._model, latents, y, low, confidence)
-        _add_ceiling(lines, mixture, grid, norm)
-    _add_conflicts(lines, left_out, points, y, grid, norm)
-    _add_gaussianity(facts, left_out, latents, y)
-    _add_others(lines, left_out, certifier, certificate, X, latents, y, grid)
+        lines: dict[str, Line] = {}
+        facts: dict[str, str] = {}
+        left_out: dict[str, str] = {}
+        _add_certified(lines, facts, left_out, certificate, y, grid, confidence)
+        facts["units"] = _units(certificate, seen, scale, start)
+        done.update()
+        mixture = _of_mixture(certifier, start, seen, scale, norm, left_out)
+        typical = None
+        if mixture is not None:
+            drawn, low = _add_mixture(lines, mixture, grid, norm, confidence)
+            done.update()
+            typical = _add_data(lines, facts, left_out, certifier._model, numbers, y, grid, (drawn, low), confidence)
+            done.update()
+            _add_ceiling(lines, mixture, grid, norm)
+        done.update(5 - done.n)
+        _add_conflicts(lines, left_out, seen, scale, y, grid, norm)
+        done.update()
+        _add_gaussianity(facts, left_out, numbers, y)
+        done.update()
+        _add_others(lines, facts, left_out, certifier, certificate, points, latents, y, grid)
+        labels, counts = np.unique(y, return_counts=True)
+        always = np.where(y == labels[counts.argmax()], np.inf, -1.0)
+        lines["one answer to everything"] = Line.of_counts(always, grid, f"always {labels[counts.argmax()]}")
     return RobustnessReport(
         certificate,
         y,
@@ -342,7 +460,7 @@ def _default_radii(certificate: Certificate) -> np.ndarray:
     return np.array([float(f"{k * float(f'{step:.1e}'):.3g}") for k in range(RADII)])
 
 
-def _points(certifier: Certifier, X, start: int) -> tuple[Any, np.ndarray]:
+def _points(certifier: Certifier, X, start: int) -> tuple[Any, Any]:
     """The points in the space of the perturbation, and the latents that the classifier sees."""
     X = X if hasattr(X, "columns") else np.asarray(X)
     for _, step in certifier._steps[:start]:
@@ -353,10 +471,55 @@ def _points(certifier: Certifier, X, start: int) -> tuple[Any, np.ndarray]:
     return points, X
 
 
+def _add_certified(lines, facts, left_out, certificate: Certificate, y, grid, confidence) -> None:
+    """What the certificate says of these points and of the population they come from, and what attacks leave of it."""
+    right = certificate.prediction == y
+    kind = {"none": "estimated"}.get(certificate.guarantee, certificate.guarantee)
+    lines["certified"] = Line.of_counts(np.where(right, certificate.radius, -1.0), grid, kind)
+    falls = lines["certified"].curve[0]
+    radii = np.union1d(falls[np.isfinite(falls)], np.append(grid, grid[-1] or 1.0))
+    limits = theory.certified_accuracy_band(certificate.radius, right, radii=radii, confidence=confidence)
+    for which, limit in zip(("lower", "upper"), limits, strict=True):
+        grade = f"{confidence:.0%}, all radii"
+        lines[f"certified, {which} limit"] = Line.of_curve(radii, limit, grid, grade, above=which == "upper")
+    if np.isfinite(certificate.attack_radius).any():
+        reached = np.where(right, certificate.attack_radius, -1.0)
+        lines["under attack"] = Line.of_counts(reached, grid, "upper bound", above=True)
+    else:
+        left_out["under attack"] = "no attack is known through these steps: use the space after them."
+    low, high = theory.certified_accuracy_interval(certificate.radius, right, radii=[0.0], confidence=confidence)
+    shown = _shares([right.mean(), low[0], high[0]], ["counted", "lower", "upper"])
+    facts["clean accuracy"] = f"{shown[0]} ({shown[1]} to {shown[2]} at {confidence:.0%})"
+    facts["guarantee"] = f"{certificate.guarantee}, radii are {certificate._meaning()}"
+
+
+def _units(certificate: Certificate, seen: Points, scale: np.ndarray, start: int) -> str:
+    """What the radii are measured in; of a table whose columns seem to have different units, what to do about it."""
+    if certificate.feature_scale is not None:
+        fixed = int((scale == 0).sum())
+        return "radii are in units of the feature scale" + (f"; {fixed} of {len(scale)} columns cannot move" if fixed else "")
+    words = f"radii are in the units of {certificate.space!r}, the same for all columns"
+    names = [f"column {k}" for k in range(len(scale))] if seen.names is None else [f"{_short(name)!r}" for name in seen.names]
+    spread = np.array([np.std(column[np.isfinite(column)]) if np.isfinite(column).any() else 0.0 for column in seen.values.T])
+    apart = np.flatnonzero(seen.numeric & (spread > 0) & np.isfinite(spread))
+    if start or np.ndim(seen.origin) != 2 or not len(apart):
+        return words
+    least, most = apart[spread[apart].argmin()], apart[spread[apart].argmax()]
+    if not spread[most] > ALIKE * spread[least]:
+        return words
+    deviations = "X.std()" if hasattr(seen.origin, "iloc") else "X.std(axis=0)"
+    return (
+        f"{words}, whose standard deviations go from {spread[least]:.2g} ({names[least]}) to {spread[most]:.2g} "
+        f"({names[most]}); if their units differ, pass feature_scale={deviations}"
+    )
+
+
 # -- the mixture ---------------------------------------------------------------------------------------------------------
 
 
-def _of_mixture(certifier: Certifier, start: int, points, norm: float, left_out: dict[str, str]) -> _Mixture | None:
+def _of_mixture(
+    certifier: Certifier, start: int, seen: Points, scale: np.ndarray, norm: float, left_out: dict[str, str]
+) -> _Mixture | None:
     """The fitted mixture where the perturbation is a ball, or the reason why there is none."""
     what, model = "mixture, transfer, ceiling of the mixture", certifier._model
     if type(model) is not CertifiedGMMClassifier:
@@ -365,9 +528,12 @@ def _of_mixture(certifier: Certifier, start: int, points, norm: float, left_out:
     if model.decision != "bayes" or (model.n_components_ != 1).any() or (model.priors_ == 0).any():
         left_out[what] = 'they need decision="bayes", one component per class, and no empty class.'
         return None
+    if (scale == 0).any():
+        left_out[what] = "columns that cannot move (a feature_scale of 0) leave no ball of all dimensions, as they need it."
+        return None
     covariances = _full(model)
     own = _own(model)
-    turn = _turn(certifier, start, points, norm, model.means_.shape[1])
+    turn = _turn(certifier, start, seen, scale, norm, model.means_.shape[1])
     if turn is None:
         left_out[what] = (
             "the steps between are not linear, or map the ball to none of this norm: use norm=2 or space='latents'."
@@ -390,22 +556,21 @@ def _own(model: CertifiedGMMClassifier) -> np.ndarray:
     return covariances - getattr(model, "robust_shrinkage_", 0.0) * np.eye(covariances.shape[-1])
 
 
-def _turn(certifier: Certifier, start: int, points, norm: float, d: int) -> np.ndarray | None:
+def _turn(certifier: Certifier, start: int, seen: Points, scale: np.ndarray, norm: float, d: int) -> np.ndarray | None:
     """The matrix that takes latents to coordinates in which the perturbation is a ball of this norm; None if there is none.
 
-    Linear steps with matrix A take the l2 ball to an ellipsoid, which ``(A A')^-1/2`` makes a ball again; a square A is undone
-    in any norm.
+    Linear steps with matrix A take the scaled perturbation ``u = s v``, ``||v|| <= r``, to ``A diag(s) v``. In l2 that is an
+    ellipsoid, which ``(A diag(s)^2 A')^-1/2`` makes a ball again; a square matrix is undone in any norm.
     """
     links = certifier._chain(start)
     if not all(isinstance(carrier, AffineStep) for each in links for carrier in each.carriers):
         return None
-    seen = Points.of(points)
     if not seen.numeric.all() or np.isnan(seen.values).any():
         return None
     piece = Route.along(links, np.zeros(seen.values.shape[1], dtype=bool), seen.names).pieces[-1]
     if piece is None or piece.is_identity:
-        return np.eye(d)
-    A = np.diag(piece.matrix) if piece.matrix.ndim == 1 else piece.matrix
+        return np.diag(1 / scale)
+    A = (np.diag(piece.matrix) if piece.matrix.ndim == 1 else piece.matrix) * scale
     left, sizes, _ = np.linalg.svd(A, full_matrices=False)
     if len(A) > A.shape[1] or sizes[-1] <= 1e-10 * sizes[0]:
         return None
@@ -414,15 +579,16 @@ def _turn(certifier: Certifier, start: int, points, norm: float, d: int) -> np.n
     return (left / sizes) @ left.T if norm == 2 else None
 
 
-def _add_mixture(lines, mixture: _Mixture, grid, norm, confidence) -> np.ndarray:
-    """What the mixture says about itself, which is returned."""
+def _add_mixture(lines, mixture: _Mixture, grid, norm, confidence) -> tuple[np.ndarray, np.ndarray]:
+    """What the mixture says about itself, which is returned as a curve."""
     draws, labels = _gaussians.draw(mixture.means, mixture.covariances, mixture.priors, DRAWS, np.random.default_rng(0))
     nearest = _gaussians.bayes_nearest(mixture.means, mixture.rule, mixture.priors, draws, norm)
+    fine = np.union1d(grid, np.linspace(grid[0], grid[-1], FINE))
     low, _ = theory.certified_accuracy_band(
-        nearest.radius, nearest.winner == labels, radii=grid, confidence=confidence, alternative="lower"
+        nearest.radius, nearest.winner == labels, radii=fine, confidence=confidence, alternative="lower"
     )
-    lines["mixture, certified"] = Line(low, "model-based")
-    return low
+    lines["mixture, certified"] = Line.of_curve(fine, low, grid, "model-based")
+    return fine, low
 
 
 def _add_ceiling(lines, mixture: _Mixture, grid, norm) -> None:
@@ -430,10 +596,10 @@ def _add_ceiling(lines, mixture: _Mixture, grid, norm) -> None:
     bounds = [
         theory.existence._lower(mixture.means, mixture.covariances, mixture.priors, float(radius), norm) for radius in grid
     ]
-    lines["ceiling, mixture"] = Line(1 - np.array(bounds), "model-based", above=True)
+    lines["ceiling, mixture"] = Line.of_bounds(1 - np.array(bounds), grid, "model-based", above=True)
 
 
-def _add_data(lines, facts, left_out, model, latents, y, low: np.ndarray, confidence) -> np.ndarray:
+def _add_data(lines, facts, left_out, model, latents, y, grid, curve, confidence) -> np.ndarray:
     """How far the latents are from the mixture, what that leaves of its accuracy, and how typical each point is."""
     priors, classes, own = model.priors_, model.classes_, _own(model)
     mixture = CertifiedGMMClassifier.from_parameters(model.means_, own, priors, classes, covariance_type=_kind(own))
@@ -447,7 +613,9 @@ def _add_data(lines, facts, left_out, model, latents, y, low: np.ndarray, confid
         else:
             where = f"on the latents (d={latents.shape[1]})"
             divergence = kl_divergence(latents, mixture, y=y, confidence=confidence)
-        lines["transferred"] = Line(theory.transfer_certified_accuracy(low, divergence.high), "estimated")
+        radii, low = curve
+        left = theory.transfer_certified_accuracy(low, divergence.high)
+        lines["transferred"] = Line.of_curve(radii, left, grid, "estimated")
         facts["divergence from the mixture"] = (
             f"{divergence.kl:.3g} nats ({divergence.low:.3g} to {divergence.high:.3g}) {where}, estimated"
         )
@@ -467,22 +635,32 @@ def _kind(covariances: np.ndarray) -> str:
 # -- what needs no mixture -----------------------------------------------------------------------------------------------
 
 
-def _add_conflicts(lines, left_out, points, y, grid, norm) -> None:
+def _add_conflicts(lines, left_out, seen: Points, scale: np.ndarray, y, grid, norm) -> None:
     """The ceiling from labels that are too close to each other."""
-    seen = Points.of(points)
+    what = "ceiling, these points"
     if not seen.numeric.all() or np.isnan(seen.values).any():
-        left_out["ceiling, these points"] = "the points hold text or gaps, between which there is no distance."
+        left_out[what] = "the points hold text or gaps, between which there is no distance."
+        return
+    if (scale == 0).any():
+        left_out[what] = "columns cannot move (a feature_scale of 0), and points that differ there are at no distance."
         return
     n_classes = len(np.unique(y))
     some = np.random.default_rng(0).permutation(len(y))[: CONFLICTS if n_classes == 2 else CONFLICTS // 2]
     values = seen.values[some].astype(float)
+    scaled = values / scale
+    # by so much of a radius the rounding of the quotients can shorten half a distance; powers of two do not round
+    lost = 0.0 if (np.frexp(scale)[0] == 0.5).all() else 4 * UNIT * float(np.linalg.norm(scaled, ord=norm, axis=1).max())
     most = min(0.5, 1 - np.unique(y[some], return_counts=True)[1].max() / len(some))
     bounds = [0.0]
     for radius in grid:  # it rises up to the share of all classes but one, or the half
-        known = bounds[-1] >= most - 1e-12
-        bounds.append(bounds[-1] if known else theory.empirical_risk_bound(values, y[some], radius=float(radius), norm=norm))
-    name = "ceiling, these points" if len(some) == len(y) else f"ceiling, {len(some)} of these points"
-    lines[name] = Line(1 - np.array(bounds[1:]), "upper bound", above=True)
+        if bounds[-1] >= most - 1e-12:
+            bounds.append(bounds[-1])
+            continue
+        near = max(float(radius) - lost, 0.0)  # points that coincide do so in all units
+        found = theory.empirical_risk_bound(scaled if near else values, y[some], radius=near, norm=norm)
+        bounds.append(max(bounds[-1], found))
+    name = what if len(some) == len(y) else f"ceiling, {len(some)} of these points"
+    lines[name] = Line.of_bounds(1 - np.array(bounds[1:]), grid, "upper bound", above=True)
 
 
 def _add_gaussianity(facts, left_out, latents, y) -> None:
@@ -495,7 +673,7 @@ def _add_gaussianity(facts, left_out, latents, y) -> None:
         left_out["Gaussian classes"] = str(reason)
 
 
-def _add_others(lines, left_out, certifier: Certifier, certificate: Certificate, X, latents, y, grid) -> None:
+def _add_others(lines, facts, left_out, certifier: Certifier, certificate: Certificate, points, latents, y, grid) -> None:
     """Simple models on the same latents: fitted on one half, certified on the other, in turn."""
     labels, counts = np.unique(y, return_counts=True)
     if counts.min() < 6 or len(labels) < 2:
@@ -503,58 +681,114 @@ def _add_others(lines, left_out, certifier: Certifier, certificate: Certificate,
         left_out["NearestCentroid, LogisticRegression"] = f"{few}, too few to fit on halves."
         return
     some = np.sort(np.random.default_rng(0).permutation(len(y))[:BESIDE])
-    halves = list(StratifiedKFold(2, shuffle=True, random_state=0).split(some, y[some]))
-    # strengths are compared at the radius of the same rank among those of NearestCentroid on the latents
-    rank = float((certificate.radius < grid[len(grid) // 2]).mean())
+    points, latents, y = _safe_indexing(points, some), _safe_indexing(latents, some), y[some]
+    start = certifier._start(certificate.space)
+    steps, links = certifier._steps[start:], certifier._chain(start)
+    asked = {"norm": certificate.norm, "feature_scale": certificate.feature_scale}
+    middle = float(grid[len(grid) // 2])
     try:
-        plain = certify(NearestCentroid().fit(latents[some], y[some]), latents[some])
-        chosen = LogisticRegression(max_iter=2000), {"C": STRENGTHS}
-        scorer = certified_accuracy_scorer(float(np.quantile(plain.radius, rank, method="lower")))
-        models = {
-            "NearestCentroid": NearestCentroid(),
-            "LogisticRegression": GridSearchCV(*chosen, scoring=scorer, cv=3),
-        }
-        for name, model in models.items():
-            kept = np.full(len(some), -1.0)
-            for fit, judge in halves:
-                model.fit(latents[some[fit]], y[some[fit]])
-                pipe = Pipeline([*certifier._steps, ("beside", getattr(model, "best_estimator_", model))])
-                rows = some[judge]
-                part = X.iloc[rows] if hasattr(X, "iloc") else np.asarray(X)[rows]
-                found = certify(pipe, part, norm=certificate.norm, space=certificate.space)
-                kept[judge] = np.where(found.prediction == y[rows], found.radius, -1.0)
-            lines[name] = Line((kept[:, None] >= grid).mean(axis=0), "on halves of these points")
+        if all(isinstance(carrier, AffineStep) for each in links for carrier in each.carriers):
+            tuning, radius = _Beside(steps, points, asked), middle
+        else:  # every candidate would pass these steps again: compared on latents, where as many points have such a radius
+            tuning = _Beside([], latents, {})
+            plain = certify(NearestCentroid().fit(latents, y), latents)
+            radius = float(np.quantile(plain.radius, (certificate.radius < middle).mean(), method="lower"))
+        beside = _Beside(steps, points, asked)
+        kept = {name: np.full(len(y), -1.0) for name in ("NearestCentroid", "LogisticRegression")}
+        for fit, judge in StratifiedKFold(2, shuffle=True, random_state=0).split(y, y):
+            C = _strength(tuning, latents, y, fit, radius)
+            for name, model in (("NearestCentroid", NearestCentroid()), ("LogisticRegression", _logistic(C))):
+                kept[name][judge] = beside.kept(_fitted(model, latents, y, fit), y, judge)
     except ValueError as reason:
         left_out["NearestCentroid, LogisticRegression"] = str(reason)
+        return
+    for name, radii in kept.items():
+        lines[name] = Line.of_counts(radii, grid, "on halves of these points")
+    facts["LogisticRegression"] = (
+        f"C is the one with the largest certified accuracy at {_radius(middle)} that costs at most {LOSS:g} of clean accuracy"
+    )
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """Points from which other models are certified through these steps, and what is asked of :func:`certify`."""
+
+    steps: list
+    points: Any
+    asked: dict[str, Any]
+
+    def kept(self, model: Any, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Radii of the rows that a fitted model behind the steps predicts rightly, -1 of the others."""
+        found = certify(Pipeline([*self.steps, ("beside", model)]), _safe_indexing(self.points, rows), **self.asked)
+        return np.where(found.prediction == y[rows], found.radius, -1.0)
+
+
+def _logistic(C: float) -> LogisticRegression:
+    return LogisticRegression(C=C, max_iter=2000)
+
+
+def _fitted(model: Any, latents, y: np.ndarray, rows: np.ndarray) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a rule that could be a little better is a rule
+        return model.fit(_safe_indexing(latents, rows), y[rows])
+
+
+def _strength(beside: _Beside, latents, y: np.ndarray, rows: np.ndarray, radius: float) -> float:
+    """The C with the largest certified accuracy at a radius among those whose clean accuracy is near the best.
+
+    Both on folds of these rows. The least C among equals.
+    """
+    spread = float(dense(latents)[rows].var(axis=0).mean()) or 1.0
+    strengths = sorted({1.0, *(C / spread for C in STRENGTHS)})
+    kept = np.full((len(strengths), len(rows)), -1.0)
+    for fit, judge in StratifiedKFold(3, shuffle=True, random_state=0).split(rows, y[rows]):
+        for k, C in enumerate(strengths):
+            kept[k, judge] = beside.kept(_fitted(_logistic(C), latents, y, rows[fit]), y, rows[judge])
+    clean = (kept >= 0).mean(axis=1)
+    certified = np.where(clean >= clean.max() - LOSS, (kept >= radius).mean(axis=1), -1.0)
+    return strengths[int(certified.argmax())]
 
 
 # -- tables --------------------------------------------------------------------------------------------------------------
 
 
+def _mistaken(certificate: Certificate, y: np.ndarray) -> np.ndarray:
+    """What each point is taken for, or would be first: another class than its own, or None where there is none."""
+    other = np.where(certificate.prediction == y, certificate.runner_up, certificate.prediction).astype(object)
+    other[other == y] = None
+    return other
+
+
 def _by_class(certificate: Certificate, y: np.ndarray, grid: np.ndarray) -> dict[str, list]:
-    middle = float(grid[len(grid) // 2])
-    table: dict[str, list] = {
-        name: [] for name in ("class", "points", "clean", f"at {middle:g}", "radius, median", "runner-up")
-    }
-    for label in np.unique(y):
+    middle, labels, others = float(grid[len(grid) // 2]), np.unique(y), _mistaken(certificate, y)
+    clean, kept, medians, rivals = [], [], [], []
+    for label in labels:
         own = y == label
         right = own & (certificate.prediction == label)
-        rivals, counts = np.unique(certificate.runner_up[own], return_counts=True)
-        kept = (right & (certificate.radius >= middle)).sum() / own.sum()
-        median = float(np.median(certificate.radius[right])) if right.any() else 0.0
-        cells = [label, int(own.sum()), _share(right.sum() / own.sum()), _share(kept), round_down(median, 3)]
-        for column, cell in zip(table.values(), [*cells, rivals[counts.argmax()]], strict=True):
-            column.append(cell)
-    return table
+        clean.append(right.sum() / own.sum())
+        kept.append((right & (certificate.radius >= middle)).sum() / own.sum())
+        medians.append(round_down(float(np.median(certificate.radius[right])) if right.any() else 0.0, 3))
+        names, counts = np.unique(others[own & (others != None)], return_counts=True)  # noqa: E711
+        rivals.append(names[counts.argmax()] if len(names) else "-")
+    shares = _shares([clean, kept], [["counted"] * len(labels), ["lower" if middle else "counted"] * len(labels)])
+    return {
+        "class": list(labels),
+        "points": [int((y == label).sum()) for label in labels],
+        "clean": list(shares[0]),
+        f"at {_radius(middle)}": list(shares[1]),
+        "radius, median": medians,
+        "mistaken for, most often": rivals,
+    }
 
 
 def _weakest(certificate: Certificate, y: np.ndarray, typical: np.ndarray | None) -> dict[str, list]:
     right = np.flatnonzero(certificate.prediction == y)
     rows = right[np.argsort(certificate.radius[right], kind="stable")[:WEAKEST]]
+    others = _mistaken(certificate, y)[rows]
     table = {
         "row": [int(row) for row in rows],
         "class": list(y[rows]),
-        "runner-up": list(certificate.runner_up[rows]),
+        "runner-up": ["-" if other is None else other for other in others],
         "radius": [round_down(float(each), 3) for each in certificate.radius[rows]],
     }
     if typical is not None:

@@ -65,7 +65,7 @@ class LatentShaper(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         Where the network is trained: "auto" takes a CUDA device if there is one. The fitted one computes in NumPy's float64.
     random_state : int, RandomState instance or None, default=None
     progress : bool, default=True
-        Show a bar of epochs.
+        Show a progress bar of the epochs, on a terminal or in a notebook, when training takes more than two seconds.
 
     Attributes
     ----------

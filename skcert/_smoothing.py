@@ -19,6 +19,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from skcert._progress import bar, shown
 from skcert.smoothing.bounds import fewest_votes, largest_radius
 from skcert.smoothing.choice import voters
 from skcert.smoothing.procedure import Votes, certify_votes, select
@@ -67,7 +68,7 @@ class RandomizedSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEst
         Every point has random numbers of its own, which depend on this and on its values: its certificate does not depend on
         what stands beside it. None: chosen in ``fit``.
     progress : bool, default=True
-        Show a bar during long runs on a terminal.
+        Show a progress bar, on a terminal or in a notebook, when the work takes more than two seconds.
 
     Attributes
     ----------
@@ -283,13 +284,18 @@ class RandomizedSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEst
             return self._alone(fitted, seed, X, ask)
         work = delayed(RandomizedSmoothingClassifier._alone)
         parts = [_safe_indexing(X, rows, axis=0) for rows in np.array_split(np.arange(n), n_jobs)]
-        found = Parallel(n_jobs=n_jobs)(work(self, fitted, seed, part, ask) for part in parts)
+        found = []
+        with bar(n, "counting votes", "row", self.progress) as done:  # the processes show none
+            running = Parallel(n_jobs=n_jobs, return_as="generator")
+            for arrays in running(work(self, fitted, seed, part, ask) for part in parts):
+                found.append(arrays)
+                done.update(len(arrays[0]))
         return [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
 
     def _alone(self, fitted: Any, seed: int, X: Any, ask: Callable) -> list[np.ndarray]:
         """The same in one process."""
         settings = {"sigma": float(self.sigma), "seed": seed, "batch_size": self.batch_size, "device": self.device}
-        with voters(fitted, np.asarray(fitted.classes_), X, **settings) as groups:
+        with shown(self.progress), voters(fitted, np.asarray(fitted.classes_), X, **settings) as groups:
             found = [ask(self, voter, len(rows)) for rows, voter in groups]
             order = np.argsort(np.concatenate([rows for rows, _ in groups]), kind="stable")
         return [np.concatenate(arrays)[order] for arrays in zip(*found, strict=True)]
@@ -367,9 +373,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _selected(smoothed: RandomizedSmoothingClassifier, voter: Voter, n: int) -> tuple[np.ndarray]:
-    return (select(voter, n, smoothed.n_select, smoothed.progress),)
+    return (select(voter, n, smoothed.n_select),)
 
 
 def _certified(smoothed: RandomizedSmoothingClassifier, voter: Voter, n: int) -> tuple[np.ndarray, ...]:
-    votes = certify_votes(voter, n, smoothed, smoothed.progress)
+    votes = certify_votes(voter, n, smoothed)
     return tuple(getattr(votes, each.name) for each in fields(votes))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import linalg, sparse
 
+from skcert._progress import bar
 from skcert.discriminants import batches
 from skcert.geometry.products import with_threads_for
 from skcert.geometry.rounding import UNIT, fro, gamma, grow, inverse_defect, spectral
@@ -242,17 +243,19 @@ def robust_shrinkage(X, codes, weights, means, covariance, log_priors, radius: f
         apart = np.sqrt(np.maximum(length[:, None] + length - 2 * gram, 0))
         rules.append((coef, log_priors - 0.5 * np.einsum("kd,kd->k", coef, turned), apart))
     certified, average = np.zeros(len(rules)), np.zeros(len(rules))
-    for rows in batches(len(X), 8 * (4 * len(means) + 2 * X.shape[1]), 64 * 2**20):
-        Z = (X[rows] - center) @ vectors
-        label, at = codes[rows], np.arange(len(Z))
-        for g, (coef, intercept, apart) in enumerate(rules):
-            scores = Z @ coef.T + intercept
-            with np.errstate(divide="ignore", invalid="ignore"):
-                distance = (scores[at, label][:, None] - scores) / apart[label]
-            distance[at, label] = np.inf
-            lead = np.nan_to_num(distance, nan=0.0, posinf=np.inf, neginf=-np.inf).min(axis=1)
-            certified[g] += weights[rows] @ ((lead >= radius) & (lead > 0))
-            average[g] += weights[rows] @ np.clip(lead, 0, 2 * radius)
+    with bar(len(X), "choosing the shrinkage", "row") as done:
+        for rows in batches(len(X), 8 * (4 * len(means) + 2 * X.shape[1]), 64 * 2**20):
+            Z = (X[rows] - center) @ vectors
+            label, at = codes[rows], np.arange(len(Z))
+            for g, (coef, intercept, apart) in enumerate(rules):
+                scores = Z @ coef.T + intercept
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    distance = (scores[at, label][:, None] - scores) / apart[label]
+                distance[at, label] = np.inf
+                lead = np.nan_to_num(distance, nan=0.0, posinf=np.inf, neginf=-np.inf).min(axis=1)
+                certified[g] += weights[rows] @ ((lead >= radius) & (lead > 0))
+                average[g] += weights[rows] @ np.clip(lead, 0, 2 * radius)
+            done.update(len(Z))
     order = np.lexsort((average, certified))
     return float(candidates[order[-1]])
 

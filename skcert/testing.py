@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
-from tqdm import tqdm
 
 from skcert._certificate import Certificate
 from skcert._points import Points, predicted, transformed
 from skcert._printing import round_up
+from skcert._progress import bar
 from skcert._request import labelled
 from skcert.adapters import Uncertifiable
 from skcert.adapters.composites import is_nothing, link, unrolled
@@ -581,7 +581,7 @@ def _found(deployed: _Deployed, X: Any, certificate: Certificate, n_directions: 
     movable = search.pending(rows) if len(search.columns) else rows[:0]
     pool = rng.permutation(len(radius))[:64]
     far = radius > LADDER[-1] * search.unit
-    with tqdm(total=len(movable), desc="attacking", unit="row", delay=2, leave=False, disable=None) as bar:
+    with bar(len(movable), "attacking", "row") as done:
         for part in search.blocks(len(movable), 8 * 32 * d):
             some = movable[part]
             near = some[~far[some]]
@@ -589,7 +589,7 @@ def _found(deployed: _Deployed, X: Any, certificate: Certificate, n_directions: 
             for length in LADDER if far[some].any() else ():
                 out = search.pending(some[far[some]])
                 search.attack(out, np.full(len(out), length * search.unit), pool, known, n_directions)
-            bar.update(len(some))
+            done.update(len(some))
     search.shorten()
     row = int(np.lexsort((search.length, search.share))[0])
     if np.isinf(search.share[row]):

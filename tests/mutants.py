@@ -155,7 +155,7 @@ MUTANTS = {
     "nothing is left to alias": ("theory/quadratic_forms.py", "step = 2 * math.pi / top", "step = 6 * math.pi / top"),
     "an infeasible shift": ("theory/existence.py", "return u * min(1.0, radius / length * (1 - 1e-15)) if length > 0 else u", "return u * 1.02"),
     "the wrong sign of the prior": ("theory/existence.py", "tau = math.log(priors[0] / priors[1])", "tau = math.log(priors[1] / priors[0])"),
-    "shifts of one class only": ("theory/existence.py", "nearest_shift(apart, middle, 2 * radius, norm)", "nearest_shift(apart, middle, radius, norm)"),
+    "shifts of one class only": ("theory/existence.py", "nearest_shift(apart, Covariance(middle), 2 * radius, norm)", "nearest_shift(apart, Covariance(middle), radius, norm)"),
     "the overlap is not squared": ("theory/existence.py", "math.exp(2 * min(log_overlap, 0.0))", "math.exp(min(log_overlap, 0.0))"),
     "the primal of the program": ("theory/existence.py", "value = float(dual @ pairs - priors @ np.maximum(covered.T @ dual - 1, 0.0))", "value = float(1.2 * found.fun)"),
     "a union bound without the radius": ("theory/existence.py", "margin = w @ means[i] + b - radius * dual_norms(w, norm)", "margin = w @ means[i] + b"),

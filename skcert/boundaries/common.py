@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from skcert.geometry.rounding import grow
 from skcert.perturbations import AffineStep
@@ -41,11 +40,6 @@ class Nearest:
         self.radius[rows], self.attack_radius[rows] = part.radius, part.attack_radius
         if self.attack is not None:
             self.attack[rows] = part.attack
-
-
-def progress(total: int, description: str, unit: str) -> tqdm:
-    """A bar on a terminal, for work that takes more than two seconds."""
-    return tqdm(total=total, desc=description, unit=unit, delay=2, leave=False, disable=None)
 
 
 def split(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

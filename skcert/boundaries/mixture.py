@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import xlogy
 
+from skcert._progress import bar
 from skcert.boundaries.affine import AffineBoundary
-from skcert.boundaries.common import Nearest, progress
+from skcert.boundaries.common import Nearest
 from skcert.boundaries.quadratic import QuadraticBoundary, Terms
 from skcert.discriminants import Affine, LogSumExp, Quadratic, batches
 from skcert.geometry import affine
@@ -361,7 +362,7 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
         out = Nearest.empty(len(X), None if not attack else dims if p is None else len(p.basis))
         self._closely = method == "exact"
         self._low = self._along_ball(*self._bends(exact=not self._closely))[0]
-        with one_thread(), progress(len(X), "certifying", "row") as bar:
+        with one_thread(), bar(len(X), "certifying", "row") as done:
             for rows in batches(len(X), 8 * (2 * dims + X.shape[1] + (C + 8) * self._rank + 8 * C), 40 * 2**20):
                 Z, error, lost = self._latents(X[rows], None if x_error is None else x_error[rows])
                 terms = self._terms(Z, error, lost)
@@ -379,7 +380,7 @@ class QuadraticMixtureBoundary(_Mixture, QuadraticBoundary):
                 out.attack_radius[rows] = np.maximum(length, out.radius[rows])
                 if out.attack is not None:
                     out.attack[rows] = points if p is None else p.lift(points)
-                bar.update(rows.stop - rows.start)
+                done.update(rows.stop - rows.start)
         return out
 
     def _reference(self, batch, at, i, theta) -> _Own:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from skcert.boundaries.common import Nearest, latents_of, progress, scaled, second_best, split
+from skcert._progress import bar
+from skcert.boundaries.common import Nearest, latents_of, scaled, second_best, split
 from skcert.discriminants import Quadratic, batches, of_class
 from skcert.geometry import affine, norms, quadric
 from skcert.geometry.products import one_thread, rows_times, threads_for
@@ -268,7 +269,7 @@ class QuadraticBoundary:
             low = grow_away(low)
             high = -low.T
         elif pairwise:
-            with progress(K * (K - 1) // 2, "eigenvalues of pairs of classes", "pair") as bar:
+            with bar(K * (K - 1) // 2, "eigenvalues of pairs of classes", "pair") as done:
                 for i, j in combinations(range(K), 2):
                     if (i, j) in self._pairs:
                         values, error = self._pairs[i, j].basis.values, self._pairs[i, j].slip
@@ -278,7 +279,7 @@ class QuadraticBoundary:
                         error = error + slip + self._rounding[i, j]
                     low[i, j], high[i, j] = values[0] - error, values[-1] + error
                     low[j, i], high[j, i] = -high[i, j], -low[i, j]
-                    bar.update()
+                    done.update()
         else:
             ends = []
             for k in range(K):
@@ -321,11 +322,11 @@ class QuadraticBoundary:
             low, high = self._bends(exact=True)
         bytes_per_row = 8 * 12 * K + (0 if self.fold is None else 8 * 2 * (dims + X.shape[1]))
         small = one_thread() if self.norm != 2 or self._rank <= SHORT else nullcontext()
-        with small, progress(len(X), "certifying", "row") as bar:
+        with small, bar(len(X), "certifying", "row") as done:
             for rows in self._portions(X, bytes_per_row, method):
                 Z, error, lost = self._latents(X[rows], None if x_error is None else x_error[rows])
                 self._block(out, rows, Z, error, lost, low, high, method)
-                bar.update(len(Z))
+                done.update(len(Z))
         out.winner, out.runner_up = self.classes[out.winner], self.classes[out.runner_up]
         return out
 

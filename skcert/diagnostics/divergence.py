@@ -14,6 +14,7 @@ from scipy.stats import norm
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
+from skcert._progress import bar
 from skcert.diagnostics._samples import Sample, by_class, columns, sample, some, whitened
 from skcert.theory import _checks
 
@@ -202,12 +203,14 @@ def kl_divergence(
         )
     random, doubt = check_random_state(random_state), 0.0
     terms, weights = np.empty(n), np.array([len(each.points) / n for each in samples])
-    for k, (position, (U, log_volume)) in enumerate(zip(known, white, strict=True)):
-        own = codes == k
-        log_q = mixture.log_density(seen.points[own], None if y is None else int(position))
-        bias, variance = _gaussian_bias(len(U), d, n_neighbors, random)
-        terms[own] = _log_density(U, n_neighbors) - log_volume - log_q - bias
-        doubt += weights[k] ** 2 * variance
+    with bar(len(white), "distances to neighbours", "class") as done:
+        for k, (position, (U, log_volume)) in enumerate(zip(known, white, strict=True)):
+            own = codes == k
+            log_q = mixture.log_density(seen.points[own], None if y is None else int(position))
+            bias, variance = _gaussian_bias(len(U), d, n_neighbors, random)
+            terms[own] = _log_density(U, n_neighbors) - log_volume - log_q - bias
+            doubt += weights[k] ** 2 * variance
+            done.update()
     means = np.bincount(codes, terms) / np.bincount(codes)
     logs = np.zeros(len(means)) if y is None else np.log(weights / mixture.priors[known])
     priors_term = float(weights @ logs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from scipy.special import betaincinv, gammaincc, ndtr
 
+from skcert._progress import bar
 from skcert.diagnostics._samples import Sample, by_class, sample, whitened
 from skcert.theory import _checks
 
@@ -182,7 +183,12 @@ def mardia_test(X, y=None):
     if y is None:
         return _of_one(sample(X))
     classes, _, samples = by_class(sample(X), y)
-    return MardiaTests(classes, tuple(_of_one(each) for each in samples))
+    tests = []
+    with bar(len(samples), "testing for Gaussian classes", "class") as done:
+        for each in samples:
+            tests.append(_of_one(each))
+            done.update()
+    return MardiaTests(classes, tuple(tests))
 
 
 def _of_one(given: Sample) -> MardiaTest:

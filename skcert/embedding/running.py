@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
+from skcert._progress import bar
 from skcert.embedding.batches import batch_reader, encoder_call, input_type, is_out_of_memory, prepare
 from skcert.embedding.images import Images
 from skcert.embedding.latents import as_latents, check_finite, room_for
@@ -80,7 +81,7 @@ def _run_in_batches(run: Callable[[int, int], Any], n_rows: int, size: int, prog
     """run(start, stop) in batches of `size`, which is halved for good whenever memory runs out."""
     latents: Any = None
     start = 0
-    with _progress_bar(n_rows, size, progress) as bar:
+    with bar(n_rows, "embedding", "row", progress) as done:
         while start < n_rows:
             stop = min(start + size, n_rows)
             try:
@@ -107,8 +108,7 @@ def _run_in_batches(run: Callable[[int, int], Any], n_rows: int, size: int, prog
                 )
             latents[start:stop] = part
             start = stop
-            if bar is not None:
-                bar.update(len(part))
+            done.update(len(part))
     check_finite(latents)
     return latents
 
@@ -117,11 +117,3 @@ def _free_cached_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _progress_bar(n_rows: int, batch_size: int, progress: bool):
-    if not progress or n_rows <= batch_size:
-        return nullcontext()
-    from tqdm.auto import tqdm
-
-    return tqdm(total=n_rows, unit="row", desc="embedding", leave=False, delay=0.5)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
+from skcert._progress import bar
 from skcert.embedding.caching import fingerprint
 from skcert.embedding.latents import as_numpy
 from skcert.embedding.torch_modules import evaluating, torch_module
@@ -25,18 +25,23 @@ LOOKS = 8
 
 def constants_of(embedder: Any) -> Constants:
     """The constants of all calls of a fitted embedder's encoder, that hold everywhere."""
-    return constants(network_of(embedder, 2))
+    return _constants(embedder, network_of(embedder, 2))
+
+
+def _constants(embedder: Any, network: Network) -> Constants:
+    with bar(len(network.nodes), "bounding layers", "call", embedder.progress) as done:
+        return constants(network, done.update)
 
 
 def local_bound_of(embedder: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """A function of points (n, n_inputs) and radii of their latents that returns radii of the points (theory 2.2)."""
     network = network_of(embedder, ROWS)
-    bound = LocalBound(network, constants(network))
+    bound = LocalBound(network, _constants(embedder, network))
 
     def inward(points: np.ndarray, radius: np.ndarray) -> np.ndarray:
         rows = np.ascontiguousarray(_rows(embedder, points))
-        with tqdm(total=len(rows), desc="local bounds", unit="row", delay=1, leave=False, disable=None) as bar:
-            return bound.inward(rows, radius, bar.update)
+        with bar(len(rows), "local bounds", "row", embedder.progress) as done:
+            return bound.inward(rows, radius, done.update)
 
     return inward
 
@@ -83,7 +88,7 @@ def unchanged(embedder: Any) -> Callable[[], bool]:
 
 def _identity(embedder: Any) -> tuple:
     network = network_of(embedder, 2)
-    found = constants(network)
+    found = _constants(embedder, network)
     latents = network.latents.meta["value"].cpu().numpy().tobytes()
     return embedder.lipschitz, fingerprint(embedder.encoder), [layer.so_far for layer in found.layers], latents
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +67,8 @@ class Constants:
     total: float
 
 
-def constants(network: Network) -> Constants:
-    """Bound every call of a network.
+def constants(network: Network, done: Callable[[], Any] = lambda: None) -> Constants:
+    """Bound every call of a network, and call ``done`` after looking at each.
 
     Raises
     ------
@@ -82,6 +83,7 @@ def constants(network: Network) -> Constants:
     factors: dict[fx.Node, float] = {}
     layers: list[Layer] = []
     for node in network.nodes:
+        done()
         if node not in network.moving:
             continue
         if node.op == "placeholder":

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from skcert._gmm import CertifiedGMMClassifier
+from skcert._progress import bar
 from skcert.shaping.losses import (
     boundary_distances,
     certified_margin_loss,
@@ -181,7 +181,7 @@ def train(network: nn.Module, objective: nn.Module, data: Data, rules: Rules) ->
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rules.learning_rate, total_steps=max(2, steps))
     kept, chosen, best = both.state_dict(), 0, 0.0
     history: dict[str, list[float]] = {"loss": [], "certified_accuracy": [], "accuracy": []}
-    with tqdm(total=rules.max_epochs, desc="training", unit="epoch", delay=1, leave=False, disable=not rules.progress) as bar:
+    with bar(rules.max_epochs, "training", "epoch", rules.progress) as done:
         for epoch in range(rules.max_epochs):
             both.train()
             total = 0.0
@@ -206,8 +206,8 @@ def train(network: nn.Module, objective: nn.Module, data: Data, rules: Rules) ->
             best = max(best, reached.certified_accuracy)
             if reached.certified_accuracy >= best - math.sqrt(best * (1 - best) / len(data.held_out)):
                 kept, chosen = copy.deepcopy(both.state_dict()), epoch
-            bar.set_postfix_str(f"certified {reached.certified_accuracy:.3f}, clean {reached.accuracy:.3f}")
-            bar.update()
+            done.note = f"certified {reached.certified_accuracy:.3f}, clean {reached.accuracy:.3f}"
+            done.update()
     both.load_state_dict(kept)
     both.eval()
     return {name: np.array(values) for name, values in history.items()}, chosen

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from skcert._progress import bar
 from skcert.embedding.noise import CERTIFICATION, SELECTION
 from skcert.smoothing.bounds import anytime_bound, certified_radius, clopper_pearson, log_evidence, needed_probability
 from skcert.smoothing.votes import Voter
@@ -45,20 +45,20 @@ class Votes:
     radius: np.ndarray
 
 
-def select(voter: Voter, n: int, n_select: int, progress: bool) -> np.ndarray:
+def select(voter: Voter, n: int, n_select: int) -> np.ndarray:
     """Votes of the selection sample, shape (n, n_classes)."""
     counts = np.zeros((n, voter.n_classes), dtype=np.int64)
     per = max(1, STEP // n_select)
-    with tqdm(total=n, desc="selecting classes", unit="row", delay=2, leave=False, disable=None if progress else True) as bar:
+    with bar(n, "selecting classes", "row") as done:
         for start in range(0, n, per):
             rows = np.arange(start, min(start + per, n))
             counts[rows] = voter.count(rows, n_select, SELECTION)
             voter.forget(rows)
-            bar.update(len(rows))
+            done.update(len(rows))
     return counts
 
 
-def certify_votes(voter: Voter, n: int, settings, progress: bool) -> Votes:
+def certify_votes(voter: Voter, n: int, settings) -> Votes:
     """Votes of two independent samples: one picks the class, the other certifies it.
 
     Parameters
@@ -68,18 +68,17 @@ def certify_votes(voter: Voter, n: int, settings, progress: bool) -> Votes:
         Number of points.
     settings : RandomizedSmoothingClassifier
         ``sigma``, ``n_select``, ``n_certify``, ``alpha``, ``stopping`` and ``target_radius`` of it.
-    progress : bool
     """
-    winner = select(voter, n, settings.n_select, progress).argmax(axis=1)
+    winner = select(voter, n, settings.n_select).argmax(axis=1)
     counts = np.zeros((n, voter.n_classes), dtype=np.int64)
     count = _until_known if settings.stopping == "anytime" else _all
-    with tqdm(total=n, desc="counting votes", unit="row", delay=2, leave=False, disable=None if progress else True) as bar:
+    with bar(n, "counting votes", "row") as done:
         per = max(1, STEP // settings.n_certify) if settings.stopping == "fixed" else max(1, STEP // 64)
         for start in range(0, n, per):
             rows = np.arange(start, min(start + per, n))
             count(voter, rows, winner, counts, settings)
             voter.forget(rows)
-            bar.update(len(rows))
+            done.update(len(rows))
     at = np.arange(n)
     votes, total = counts[at, winner], counts.sum(axis=1)
     bound = anytime_bound if settings.stopping == "anytime" else clopper_pearson

@@ -19,6 +19,7 @@ import numpy as np
 from sklearn.utils import column_or_1d
 
 from skcert._points import FLOATS, Points
+from skcert._progress import bar
 from skcert.embedding.noise import CERTIFICATION, SELECTION, entropy
 
 #: random numbers drawn at a time for one point
@@ -244,10 +245,12 @@ class ByEncoder(Voter):
         import torch
 
         parts = []
-        for start in range(0, len(self._images), self.batch_size):
-            rows = np.arange(start, min(start + self.batch_size, len(self._images)))
-            nothing = torch.zeros((len(rows), *self._images.shape[1:]), device=self._device, dtype=self._type)
-            parts.append(self._answers(rows, [nothing]))
+        with bar(len(self._images), "answering without noise", "row") as done:
+            for start in range(0, len(self._images), self.batch_size):
+                rows = np.arange(start, min(start + self.batch_size, len(self._images)))
+                nothing = torch.zeros((len(rows), *self._images.shape[1:]), device=self._device, dtype=self._type)
+                parts.append(self._answers(rows, [nothing]))
+                done.update(len(rows))
         return np.concatenate(parts)
 
     def _answers(self, rows: np.ndarray, pieces: list) -> np.ndarray:

@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from sklearn.utils import check_consistent_length, column_or_1d
 
+from skcert._progress import Count, bar
 from skcert.discriminants import batches
 from skcert.geometry.rounding import gamma
 from skcert.theory import _checks
@@ -69,15 +70,17 @@ def empirical_risk_bound(X, y, *, radius: float, norm: float = 2, confidence: fl
     X, starts = X[order] * unit, np.searchsorted(codes[order], np.arange(len(classes) + 1))
     reach = np.float64(2 * radius) * unit
     if len(classes) == 2:
-        graph = _close(X[: starts[1]], X[starts[1] :], reach, norm)
+        with bar(starts[1], "looking for conflicts", "row") as done:
+            graph = _close(X[: starts[1]], X[starts[1] :], reach, norm, done)
         cover = float(_matching(graph))
     else:
         rows, columns = [], []
-        for i in range(len(classes)):
-            own, later = slice(starts[i], starts[i + 1]), starts[i + 1]
-            found = _close(X[own], X[later:], reach, norm).tocoo()
-            rows.append(found.row + starts[i])
-            columns.append(found.col + later)
+        with bar(len(X), "looking for conflicts", "row") as done:
+            for i in range(len(classes)):
+                own, later = slice(starts[i], starts[i + 1]), starts[i + 1]
+                found = _close(X[own], X[later:], reach, norm, done).tocoo()
+                rows.append(found.row + starts[i])
+                columns.append(found.col + later)
         first, second = np.concatenate(rows), np.concatenate(columns)
         ends = np.concatenate([first, second]), np.concatenate([second, first])
         graph = csr_array((np.ones(2 * len(first), dtype=bool), ends), shape=(len(X), len(X)))
@@ -93,7 +96,7 @@ def _matching(graph) -> int:
     return int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())
 
 
-def _close(A: np.ndarray, B: np.ndarray, reach: float, norm: float) -> csr_array:
+def _close(A: np.ndarray, B: np.ndarray, reach: float, norm: float, done: Count) -> csr_array:
     """Which rows of two arrays are certainly within reach of each other, shape (len(A), len(B))."""
     d = A.shape[1]
     slack = 1.0 if _without_rounding(A, B, reach) else 1 + 2 * gamma(d + 6)
@@ -104,6 +107,7 @@ def _close(A: np.ndarray, B: np.ndarray, reach: float, norm: float) -> csr_array
     with np.errstate(over="ignore"):
         limit = reach**2
     for rows in batches(len(A), 8 * 3 * (len(B) + 1)):
+        done.update(rows.stop - rows.start)
         if norm == 2:
             own = np.einsum("nd,nd->n", a[rows], a[rows])[:, None]
             squares = own + sizes - 2 * (a[rows] @ b.T)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.linalg import lu_factor, lu_solve
 from scipy.optimize import brentq, linprog, lsq_linear
 from scipy.sparse import csr_array
 from scipy.special import log_ndtr, ndtr
 from scipy.stats import binom
 from sklearn.linear_model import lars_path
 
+from skcert._progress import bar
 from skcert.geometry.affine import dual_norms
 from skcert.smoothing.bounds import clopper_pearson
 from skcert.theory import _checks, _gaussians
@@ -53,6 +57,33 @@ class OptimalRobustRisk(NamedTuple):
 
     risk: float
     rule: LinearRule
+
+
+class Covariance:
+    """A covariance, with what all pairs of classes that share it need of it, computed once."""
+
+    def __init__(self, matrix: np.ndarray):
+        self.matrix = matrix
+
+    @cached_property
+    def lost(self) -> float:
+        """The relative error of what is solved with it."""
+        return _checks.slack(self.matrix)
+
+    @cached_property
+    def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues and eigenvectors."""
+        return np.linalg.eigh(self.matrix)
+
+    @cached_property
+    def _factors(self) -> tuple[np.ndarray, Any]:
+        units = np.sqrt(np.diag(self.matrix))
+        return units, lu_factor(self.matrix / np.outer(units, units))
+
+    def solve(self, vector: np.ndarray) -> np.ndarray:
+        """Its inverse times a vector, features in their own units."""
+        units, factor = self._factors
+        return lu_solve(factor, vector / units) / units
 
 
 def optimal_binary_robust_risk(means, covariance, priors, *, radius: float, norm: float = 2) -> OptimalRobustRisk:
@@ -105,17 +136,19 @@ def optimal_binary_robust_risk(means, covariance, priors, *, radius: float, norm
     if len(means) != 2:
         raise ValueError(f"means must be of 2 classes, got {len(means)}: robust_risk_bounds takes more.")
     priors = _checks.weights(priors, 2)
-    _, risk, rule = _optimum(means, covariance, priors, _checks.nonnegative("radius", radius), _checks.check_norm(norm))
+    _, risk, rule = _optimum(
+        means, Covariance(covariance), priors, _checks.nonnegative("radius", radius), _checks.check_norm(norm)
+    )
     return OptimalRobustRisk(risk, rule)
 
 
-def _optimum(means, covariance, priors, radius: float, norm: float) -> tuple[float, float, LinearRule]:
+def _optimum(means, covariance: Covariance, priors, radius: float, norm: float) -> tuple[float, float, LinearRule]:
     """A lower bound of the optimum, the risk of the rule from above, and the rule."""
-    half, units, lost = (means[1] - means[0]) / 2, np.sqrt(np.diag(covariance)), _checks.slack(covariance)
+    half = (means[1] - means[0]) / 2
     u = nearest_shift(half, covariance, radius, norm)
-    direction = np.linalg.solve(covariance / np.outer(units, units), (half - u) / units) / units
+    direction = covariance.solve(half - u)
     # any shift of this length gives a lower bound
-    distance = 2 * math.sqrt(max(0.0, float(direction @ (half - u)))) * (1 + lost)
+    distance = 2 * math.sqrt(max(0.0, float(direction @ (half - u)))) * (1 + covariance.lost)
     tau = math.log(priors[0] / priors[1])
     lower = constant = float(priors.min())
     if distance > 1e-6 * abs(tau):  # otherwise the formula is the constant to the last digit
@@ -128,19 +161,19 @@ def _optimum(means, covariance, priors, radius: float, norm: float) -> tuple[flo
     return max(0.0, float(lower) * (1 - SLIP)), min(upper, constant), rule
 
 
-def _robust_risk_of(rule: LinearRule, means, covariance, priors, radius: float, norm: float) -> float:
+def _robust_risk_of(rule: LinearRule, means, covariance: Covariance, priors, radius: float, norm: float) -> float:
     """Of a linear rule: its margin is Gaussian, and a shift takes radius ||w||_q off it at most."""
     if not rule.weights.any():
         return 1.0
     reach = radius * float(dual_norms(rule.weights[None], norm)[0])
-    spread = math.sqrt(float(rule.weights @ covariance @ rule.weights))
+    spread = math.sqrt(float(rule.weights @ covariance.matrix @ rule.weights))
     scores = means @ rule.weights + rule.intercept
     doubt = 4 * len(rule.weights) * np.finfo(float).eps * (np.abs(means) @ np.abs(rule.weights) + abs(rule.intercept))
     z = (np.array([scores[0], -scores[1]]) + reach + doubt) / spread
-    return float(priors @ ndtr(z + np.abs(z) * _checks.slack(covariance))) * (1 + SLIP)
+    return float(priors @ ndtr(z + np.abs(z) * covariance.lost)) * (1 + SLIP)
 
 
-def nearest_shift(target: np.ndarray, covariance: np.ndarray, radius: float, norm: float) -> np.ndarray:
+def nearest_shift(target: np.ndarray, covariance: Covariance, radius: float, norm: float) -> np.ndarray:
     """The u with ``||u||_norm <= radius`` that is nearest to a target in the metric of the inverse covariance.
 
     Feasible to the last bit, optimal to the accuracy of the solver: eigenvectors and one root in l2, the Lasso path in l1,
@@ -152,7 +185,7 @@ def nearest_shift(target: np.ndarray, covariance: np.ndarray, radius: float, nor
     if radius <= 1e-18 * size:
         return np.zeros_like(target)
     if norm == 2:
-        values, vectors = np.linalg.eigh(covariance)
+        values, vectors = covariance.spectrum
         turned = vectors.T @ target
 
         def shift(log_pull: float) -> np.ndarray:
@@ -162,7 +195,7 @@ def nearest_shift(target: np.ndarray, covariance: np.ndarray, radius: float, nor
         root = brentq(lambda log_pull: math.log(np.linalg.norm(shift(log_pull)) / radius), low, high, xtol=1e-14)
         u = vectors @ shift(root)
     else:
-        lower = np.linalg.cholesky(covariance)
+        lower = np.linalg.cholesky(covariance.matrix)
         inverse = np.linalg.solve(lower, np.eye(len(target)))
         if norm == np.inf:
             unit = radius  # in units of the radius the bounds are -1 and 1
@@ -265,11 +298,15 @@ def robust_risk_bounds(
 
 def _lower(means, covariances, priors, radius: float, norm: float) -> float:
     """All pairs, and the linear program over them."""
+    if len(priors) == 1:
+        return 0.0
     first, second = np.triu_indices(len(means), 1)
-    pairs = np.array([
-        _pair_lower(means[[i, j]], covariances if covariances.ndim == 2 else covariances[[i, j]], priors[[i, j]], radius, norm)
-        for i, j in zip(first, second, strict=True)
-    ])  # fmt: skip
+    pairs, shared = np.empty(len(first)), Covariance(covariances) if covariances.ndim == 2 else None
+    with bar(len(pairs), "bounds of pairs of classes", "pair") as done:
+        for at, two in enumerate(np.column_stack([first, second])):
+            own = covariances[two] if shared is None else shared
+            pairs[at] = _pair_lower(means[two], own, priors[two], radius, norm)
+            done.update()
     if len(priors) == 2:
         return float(pairs[0])
     rows = np.arange(len(pairs)).repeat(2)
@@ -284,11 +321,11 @@ def _lower(means, covariances, priors, radius: float, norm: float) -> float:
 def _pair_lower(means, covariances, priors, radius: float, norm: float) -> float:
     """(pi_0 + pi_1) times a lower bound of the robust risk between these two classes."""
     total = float(priors.sum())
-    if covariances.ndim == 2:
+    if isinstance(covariances, Covariance):
         return total * _optimum(means, covariances, priors / total, radius, norm)[0]
     middle = covariances.mean(axis=0)
     apart = means[1] - means[0]
-    apart = apart - nearest_shift(apart, middle, 2 * radius, norm)
+    apart = apart - nearest_shift(apart, Covariance(middle), 2 * radius, norm)
     logs = [np.linalg.slogdet(each)[1] for each in (covariances[0], covariances[1], middle)]
     lost = max(_checks.slack(covariances), _checks.slack(middle))
     length = float(apart @ np.linalg.solve(middle, apart)) / 8
@@ -391,12 +428,14 @@ def largest_robust_radius(
     if risk >= 1 - priors.max():
         return RobustRadii(math.inf, math.inf)
     apart = np.linalg.norm(means[:, None] - means, ord=None if norm == 2 else norm, axis=2).max() + 1e-300
+    with bar(2 * (STEPS + 2), "searching radii", "radius") as done:
 
-    def small(radius: float) -> bool:
-        return _lower(means, covariances, priors, radius, norm) <= risk
+        def small(reached: Callable[..., float], radius: float) -> bool:
+            done.update()
+            return reached(means, covariances, priors, radius, norm) <= risk
 
-    impossible = _last(small, apart)[1]
-    known = [_last(lambda radius: _linear_reached(means, covariances, priors, radius, norm) <= risk, apart)[0]]
+        impossible = _last(partial(small, _lower), apart)[1]
+        known = [_last(partial(small, _linear_reached), apart)[0]]
     if covariances.ndim == 3:
         radii = np.sort(_own_radii(means, covariances, priors, norm, n_samples, random_state))
         wrong = int(binom.ppf(1 - confidence, n_samples, risk))  # so few of them below the quantile are too few by chance
@@ -412,7 +451,7 @@ def _linear_reached(means, covariances, priors, radius: float, norm: float) -> f
     """The smallest robust risk among the linear rules that are tried."""
     shared = covariances if covariances.ndim == 2 else np.einsum("k,kij->ij", priors, covariances)
     if covariances.ndim == 2 and len(means) == 2:
-        return _optimum(means, covariances, priors, radius, norm)[1]
+        return _optimum(means, Covariance(covariances), priors, radius, norm)[1]
     unit = np.trace(shared) / len(shared) * np.eye(len(shared))
     return min(_linear_upper(means, covariances, shared + c * unit, priors, radius, norm) for c in SHRINKAGES)
 

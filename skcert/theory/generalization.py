@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import chi2, norm
 
+from skcert._progress import bar
 from skcert.smoothing.bounds import clopper_pearson
 from skcert.theory import _checks, _gaussians
 
@@ -325,14 +326,16 @@ def radius_error_rate(
     points, _ = _gaussians.draw(means, covariances, priors, n_points, random)
     true = _gaussians.bayes_nearest(means, covariances, priors, points)
     errors = np.zeros(len(sizes))
-    for at, n in enumerate(sizes):
-        for _ in range(n_repeats):
-            X, y = _gaussians.draw(means, covariances, priors, n, random)
-            while np.bincount(y, minlength=K).min() <= d:
+    with bar(len(sizes) * n_repeats, "estimating from samples", "sample") as done:
+        for at, n in enumerate(sizes):
+            for _ in range(n_repeats):
                 X, y = _gaussians.draw(means, covariances, priors, n, random)
-            found = _gaussians.bayes_nearest(*_estimated(X, y, K, covariances.ndim == 2), points)
-            signed = np.where(found.winner == true.winner, found.radius, -found.radius)
-            errors[at] += np.abs(signed - true.radius).mean() / n_repeats
+                while np.bincount(y, minlength=K).min() <= d:
+                    X, y = _gaussians.draw(means, covariances, priors, n, random)
+                found = _gaussians.bayes_nearest(*_estimated(X, y, K, covariances.ndim == 2), points)
+                signed = np.where(found.winner == true.winner, found.radius, -found.radius)
+                errors[at] += np.abs(signed - true.radius).mean() / n_repeats
+                done.update()
     slope = float(np.polyfit(np.log(sizes), np.log(errors), 1)[0])
     return RadiusErrorRate(sizes, errors, slope, dict(PRINTED))
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import gammaln
 from scipy.stats import chi2, ncx2
 
+from skcert._progress import bar
 from skcert.discriminants import NearestEllipsoid, Quadratic
 from skcert.smoothing.bounds import clopper_pearson
 from skcert.theory import _checks, _gaussians
@@ -285,21 +286,23 @@ def _overlaps(means, covariances, radii, deltas, *, paper: bool = False) -> np.n
     covariances = np.broadcast_to(covariances, (K, d, d))
     inner = np.sqrt(_squared_radius(deltas, d))
     found = np.zeros((K, K, len(radii)))
-    for j in range(K):
-        values, vectors = np.linalg.eigh(covariances[j])
-        whitening = vectors / np.sqrt(np.maximum(values, 1e-300)) @ vectors.T
-        least = max(values[0] - 4 * d * np.finfo(float).eps * values[-1], 1e-300)
-        squares = ((inner + 2 * radii / math.sqrt(least)) * (1 + SLIP + _checks.slack(covariances[j]))) ** 2
-        for i in range(K):
-            if i == j:
-                continue
-            offset = whitening @ (means[i] - means[j])
-            if paper:
-                found[i, j] = ncx2.cdf(squares, d, offset @ offset)
-                continue
-            weights, axes = np.linalg.eigh(whitening @ covariances[i] @ whitening)
-            weights = np.maximum(weights, 1e-300)
-            found[i, j] = cdf_bounds(weights, (axes.T @ offset) / np.sqrt(weights), squares)[1]
+    with bar(K * (K - 1), "overlaps of pairs of classes", "pair") as done:
+        for j in range(K):
+            values, vectors = np.linalg.eigh(covariances[j])
+            whitening = vectors / np.sqrt(np.maximum(values, 1e-300)) @ vectors.T
+            least = max(values[0] - 4 * d * np.finfo(float).eps * values[-1], 1e-300)
+            squares = ((inner + 2 * radii / math.sqrt(least)) * (1 + SLIP + _checks.slack(covariances[j]))) ** 2
+            for i in range(K):
+                if i == j:
+                    continue
+                done.update()
+                offset = whitening @ (means[i] - means[j])
+                if paper:
+                    found[i, j] = ncx2.cdf(squares, d, offset @ offset)
+                    continue
+                weights, axes = np.linalg.eigh(whitening @ covariances[i] @ whitening)
+                weights = np.maximum(weights, 1e-300)
+                found[i, j] = cdf_bounds(weights, (axes.T @ offset) / np.sqrt(weights), squares)[1]
     return found
 
 
@@ -311,11 +314,13 @@ def _hits(means, covariances, radius, delta, n_samples, random_state) -> np.ndar
     ellipsoids = NearestEllipsoid(Quadratic.exact(means, _gaussians.precisions_of(covariances), np.zeros(K)), squares)
     random = np.random.default_rng(random_state)
     within = np.zeros((K, K, n_samples), dtype=bool)
-    for i in range(K):
-        draws = _gaussians.noise_of(covariances[i], [n_samples], d, random)
-        low, _, _ = ellipsoids.distances(means[i] + draws)  # the dual: no larger than the distance
-        within[i] = low.T <= 2 * radius * (1 + SLIP)
-        within[i, i] = False
+    with bar(K, "distances of draws", "class") as done:
+        for i in range(K):
+            draws = _gaussians.noise_of(covariances[i], [n_samples], d, random)
+            low, _, _ = ellipsoids.distances(means[i] + draws)  # the dual: no larger than the distance
+            within[i] = low.T <= 2 * radius * (1 + SLIP)
+            within[i, i] = False
+            done.update()
     return within
 
 

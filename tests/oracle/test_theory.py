@@ -200,7 +200,7 @@ def test_a_tighter_metric_never_moves_the_shift_out_of_the_ball():
         for _ in range(20):
             covariance, target = random_covariance(rng, 4), rng.standard_normal(4) * 3
             radius = rng.uniform(0.01, 2)
-            u = existence.nearest_shift(target, covariance, radius, p)
+            u = existence.nearest_shift(target, existence.Covariance(covariance), radius, p)
             assert np.linalg.norm(u, ord=p) <= radius or (u == target).all()
             inverse = np.linalg.inv(covariance)
             value = (target - u) @ inverse @ (target - u)

@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import time
 
 import joblib
 import numpy as np
@@ -256,20 +255,6 @@ def test_a_single_row_too_many_raises_the_allocators_error_with_advice(torch, rn
         PretrainedEmbedder(net).fit_transform(rng.normal(size=(4, 4)))
     assert net.batches == [4, 2, 1]
     assert "Row 0 of X alone" in caught.value.__notes__[0]
-
-
-def test_the_progress_bar_shows_on_long_work_only(rng, capsys):
-    def slow(batch):
-        time.sleep(0.6)
-        return batch
-
-    X = rng.normal(size=(2, 2))
-    PretrainedEmbedder(slow, batch_size=1, progress=False).fit_transform(X)
-    PretrainedEmbedder(slow, batch_size=2).fit_transform(X)
-    PretrainedEmbedder(column_sums, batch_size=1).fit_transform(X)
-    assert capsys.readouterr().err == ""
-    PretrainedEmbedder(slow, batch_size=1).fit_transform(X)
-    assert "embedding" in capsys.readouterr().err
 
 
 # -----------------------------------------------------------------------------
