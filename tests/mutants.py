@@ -1,16 +1,28 @@
 """One-line mistakes, each applied to a copy of the package, each of which the suite must notice: ``make mutants``.
 
-Run with names of mutants as arguments to try only those.
+A mutant is killed when a test fails on it that passes on the code as it is. What killed it last time is tried first
+(``killers.json``), and it survives only after every test has passed. Run with names of mutants as arguments to try only those.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib.util import cache_from_source
 from pathlib import Path
+from queue import Queue
+
+import pytest
+from joblib import cpu_count
 
 ROOT = Path(__file__).parent.parent
 
@@ -200,51 +212,136 @@ MUTANTS = {
     "keep the last epoch, whatever it reaches": ("shaping/training.py", "if reached.certified_accuracy >= best - math.sqrt", "if True or reached.certified_accuracy >= best - math.sqrt"),
 }  # fmt: skip
 
-#: what kills them, the fastest first
-SUITES = [
-    ["tests/unit/test_routes.py", "tests/oracle", "tests/unit/test_quadric.py", "tests/unit/test_gmm.py"],
-    ["tests/unit/test_mixture_geometry.py", "tests/soundness/test_mixtures.py", "tests/soundness/test_rounding.py"],
-    ["tests/soundness", "tests/unit/test_certify.py", "tests/unit/test_explanation.py"],
-    ["tests/unit/test_lipschitz.py", "tests/unit/test_shaping.py"],
-    ["tests/unit/test_batches.py", "tests/unit/test_mapped.py", "tests/backends/test_array_api.py"],
-    ["tests/statistical", "tests/unit/test_smoothing.py", "tests/unit/test_noise.py"],
-    ["tests/unit/test_report.py", "tests/unit/test_diagnostics.py"],
-    ["tests/unit/test_steps.py", "tests/unit/test_models.py"],
-    ["tests/pipelines"],
-]
+#: what killed each of them last time, written by every run
+KILLERS = Path(__file__).with_name("killers.json")
+#: files of tests in one call of pytest, since collecting all of them takes longer than most tests
+PORTION = 6
+#: seconds until tests that do not end are stopped
+PATIENCE = 3600
 
 
-def survives(name: str | None) -> str | None:
-    """None if the suite fails on this mutant; otherwise what went wrong. ``name=None`` is the code as it is."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for part in ("skcert", "tests", "benchmarks"):
-            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", copy)
-        if name is not None:
-            file, old, new = MUTANTS[name]
-            source = copy / "skcert" / file
-            text = source.read_text()
-            if text.count(old) != 1:
-                return f"its line occurs {text.count(old)} times in {file}: the list is out of date"
-            source.write_text(text.replace(old, new))
-        for suite in SUITES:
-            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0", *suite]
-            if subprocess.run(command, cwd=copy, capture_output=True).returncode == 1:
-                return None
-    return "the suite passes on it"
+@dataclass(frozen=True)
+class Outcome:
+    """What pytest says of some tests: the first that failed; without one, why they say nothing, or "" if all passed."""
+
+    failed: str | None = None
+    trouble: str = ""
+
+
+# -- one mutant ------------------------------------------------------------------------------------------------------------
+
+
+def mutated(text: str, old: str, new: str) -> str:
+    """The source with the mistake; an error unless its line occurs exactly once."""
+    if text.count(old) != 1:
+        raise ValueError(f"its line occurs {text.count(old)} times in its file: the list is out of date")
+    return text.replace(old, new)
+
+
+def run(tests: list[str], copy: Path) -> Outcome:
+    """Run these tests in a copy of the project until the first of them fails; what cannot be imported is no failure."""
+    verdict = copy / "first_failure"
+    verdict.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "tests.first_failure", "--continue-on-collection-errors"]
+    command += ["--tb=no", "-o", f"cache_dir={copy.parent / 'cache'}", *tests]
+    known = {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "FIRST_FAILURE": str(verdict)}
+    try:
+        done = subprocess.run(command, cwd=copy, env=os.environ | known, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return Outcome(trouble=f"no end after {PATIENCE} s")
+    if verdict.exists():
+        return Outcome(failed=verdict.read_text())
+    if done.returncode in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        return Outcome()
+    return Outcome(trouble=f"pytest ended with {done.returncode}: {' '.join((done.stdout + done.stderr).split())[-300:]}")
+
+
+def attempts(name: str, killers: dict[str, str], files: list[str]) -> Iterator[list[str]]:
+    """Tests to run until one fails: what killed this mutant, then others of its file, then every file, likeliest first."""
+    if name in killers:
+        yield [killers[name]]
+    near = [killers[other] for other in MUTANTS if other in killers and MUTANTS[other][0] == MUTANTS[name][0]]
+    if near:
+        yield list(dict.fromkeys(near))
+    of_file, of_all = (Counter(killer.split("::")[0] for killer in some) for some in (near, killers.values()))
+    order = sorted(files, key=lambda file: (-of_file[file], -of_all[file], file))
+    for start in range(0, len(order), PORTION):
+        yield order[start : start + PORTION]
+
+
+def judge(name: str, killers: dict[str, str], copy: Path) -> Outcome:
+    """The test that kills this mutant; without one, what went wrong."""
+    file, old, new = MUTANTS[name]
+    source = copy / "skcert" / file
+    text = source.read_text()
+    compiled = Path(cache_from_source(str(source)))  # one of the same second and size would be taken for the source's
+    troubles: dict[str, None] = {}
+    try:
+        source.write_text(mutated(text, old, new))
+        compiled.unlink(missing_ok=True)
+        for tests in attempts(name, killers, files_of_tests(copy)):
+            outcome = run(tests, copy)
+            if outcome.failed:
+                return outcome
+            whole_files = not any("::" in test for test in tests)  # a test that was renamed cannot be run
+            if outcome.trouble and whole_files:
+                troubles[outcome.trouble] = None
+    except ValueError as error:
+        return Outcome(trouble=str(error))
+    finally:
+        source.write_text(text)
+        compiled.unlink(missing_ok=True)
+    return Outcome(trouble="; ".join(troubles) or "all tests pass on it")
+
+
+# -- all of them -----------------------------------------------------------------------------------------------------------
+
+
+def files_of_tests(root: Path) -> list[str]:
+    """Everything that ``pytest`` runs, by file, but for the tests of this list, which fail on every mutant; docstrings last."""
+    files = {str(path.relative_to(root)) for path in (root / "tests").rglob("test_*.py")} - {"tests/unit/test_mutants.py"}
+    return [*sorted(files), "skcert"]
+
+
+def remembered() -> dict[str, str]:
+    """Mutants that are still in the list, and what killed them."""
+    known = json.loads(KILLERS.read_text()) if KILLERS.exists() else {}
+    return {name: known[name] for name in MUTANTS if name in known}
+
+
+def copied(folder: Path) -> Path:
+    """A copy of the project in a folder of its own."""
+    unneeded = shutil.ignore_patterns(".*", "__pycache__", "_build")
+    return Path(shutil.copytree(ROOT, folder / "skcert", ignore=unneeded))
 
 
 def main() -> int:
-    names = sys.argv[1:] or list(MUTANTS)
-    if survives(None) is None:
-        print("The suite fails on the code as it is: nothing can be said about mutants.")
+    names, killers, alive = sys.argv[1:] or list(MUTANTS), remembered(), 0
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(cpu_count()) as pool:
+        copies: Queue[Path] = Queue()
+        for number in range(cpu_count()):
+            copies.put(copied(Path(folder) / str(number)))
+
+        def judged(name: str) -> tuple[str, Outcome, float]:
+            copy, start = copies.get(), time.monotonic()
+            try:
+                return name, judge(name, dict(killers), copy), time.monotonic() - start
+            finally:
+                copies.put(copy)
+
+        for work in as_completed([pool.submit(judged, name) for name in names]):
+            name, outcome, seconds = work.result()
+            if outcome.failed:
+                killers[name] = outcome.failed
+                KILLERS.write_text(json.dumps({each: killers[each] for each in MUTANTS if each in killers}, indent=1) + "\n")
+            alive += outcome.failed is None
+            found = f"killed    {name}, by {outcome.failed}" if outcome.failed else f"SURVIVES  {name}: {outcome.trouble}"
+            print(f"{found} ({seconds:.0f} s)", flush=True)
+        used = sorted({killers[name] for name in names if name in killers})
+        unchanged = run(used, copies.get()) if used else Outcome()
+    if unchanged != Outcome():
+        print(f"On the code as it is, what kills mutants must pass: {unchanged.failed or ''}{unchanged.trouble}")
         return 2
-    alive = 0
-    with ThreadPoolExecutor(2) as pool:
-        for name, verdict in zip(names, pool.map(survives, names), strict=True):
-            alive += verdict is not None
-            print(f"{'killed  ' if verdict is None else 'SURVIVES'}  {name}" + (f": {verdict}" if verdict else ""), flush=True)
     print(f"{len(names) - alive} of {len(names)} killed")
     return int(alive > 0)
 
