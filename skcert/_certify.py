@@ -31,6 +31,7 @@ from skcert._points import (
     type_of,
     types_of,
 )
+from skcert._progress import shown
 from skcert._request import Request, check_classifier, check_method, classes_of, scale_of
 from skcert._smoothing import RandomizedSmoothingClassifier
 from skcert.adapters import Uncertifiable, discriminant_of, inherits
@@ -141,8 +142,14 @@ class Certifier:
         """Bytes of the eigenbases kept so far."""
         return self._passages.nbytes
 
-    def certify(self, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False) -> Certificate:
+    def certify(
+        self, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False, progress=True
+    ) -> Certificate:
         """Certify the predictions on X; parameters and result as in :func:`certify`."""
+        with shown(progress):
+            return self._certified(X, norm, method, space, feature_scale, return_attack)
+
+    def _certified(self, X, norm, method, space, feature_scale, return_attack) -> Certificate:
         norm = check_norm(norm)
         check_method(method, norm, self._rule)
         start = self._start(space)
@@ -549,7 +556,7 @@ def _sizes(links: tuple[Link, ...], d: int) -> tuple[np.ndarray, int] | None:
 
 
 def certify(
-    estimator, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False, device=None
+    estimator, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False, device=None, progress=True
 ) -> Certificate:
     """How far each row of X may move before the prediction of a fitted estimator can change.
 
@@ -577,7 +584,10 @@ def certify(
         Also return, for each row, a point at ``attack_radius`` that is predicted differently.
     device : {None, "cpu", "cuda"}, default=None
         Where distances are computed. None: where the points are, in the space that is certified. "cuda": on the GPU, through
-        which points in main memory are streamed; kinds of boundaries that it has no kernels for are computed on the CPU.
+        which points in main memory are streamed; kinds of boundaries that it has no kernels for are computed on the CPU. This
+        is experimental: no GPU has run the kernels yet, and some rows are certified on the CPU too, to compare.
+    progress : bool, default=True
+        Show a progress bar, on a terminal or in a notebook, when the work takes more than two seconds.
 
     Returns
     -------
@@ -614,6 +624,13 @@ def certify(
     >>> certificate.certified_accuracy(y, [0, 0.5, 1]).round(2)
     array([0.95, 0.93, 0.88])
     """
-    return Certifier(estimator, device=device).certify(
-        X, norm=norm, method=method, space=space, feature_scale=feature_scale, return_attack=return_attack
+    certifier = Certifier(estimator, device=device)
+    return certifier.certify(
+        X,
+        norm=norm,
+        method=method,
+        space=space,
+        feature_scale=feature_scale,
+        return_attack=return_attack,
+        progress=progress,
     )

@@ -1,8 +1,8 @@
 """Radii on an NVIDIA GPU: the arithmetic on points of ``skcert.boundaries``, in kernels, with the same bounds.
 
 Whatever is computed once comes from the boundary as it is; points go to the device in chunks, and answers come back where the
-points were. No GPU has run these kernels yet: some rows of every boundary are certified on the CPU too, which takes over where the
-two contradict each other.
+points were. No GPU has run these kernels yet: some rows of every boundary are certified on the CPU too, which takes over where
+the two contradict each other.
 """
 
 from __future__ import annotations
