@@ -709,13 +709,13 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
             X[own] = self.means_[c] + (X[own] * np.sqrt(S) if S.ndim == 1 else X[own] @ np.linalg.cholesky(S).T)
         return X, self.classes_[self.component_class_[drawn]]
 
-    def certify(self, X, *, norm=2, method="auto", feature_scale=None, return_attack=False, device=None):
+    def certify(self, X, *, norm=2, method="auto", feature_scale=None, return_attack=False, device=None, progress=True):
         """Certified radii of the predictions on X: :func:`skcert.certify` with this classifier.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-        norm, method, feature_scale, return_attack, device
+        norm, method, feature_scale, return_attack, device, progress
             See :func:`skcert.certify`.
 
         Returns
@@ -724,9 +724,8 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         """
         from skcert._certify import certify
 
-        return certify(
-            self, X, norm=norm, method=method, feature_scale=feature_scale, return_attack=return_attack, device=device
-        )
+        asked = {"norm": norm, "method": method, "feature_scale": feature_scale, "return_attack": return_attack}
+        return certify(self, X, **asked, device=device, progress=progress)
 
 
 def _is_count(value) -> bool:
