@@ -1,7 +1,8 @@
 """An encoder as a graph of calls, traced by torch.fx at the shape of its input.
 
 Symbolic tracing knows no shapes, and encoders ask for them. Every recorded call is therefore also made, on two example rows:
-sizes, types and devices are those of these examples, and only what depends on the *values* of an input is refused.
+sizes, types and devices are those of these examples, and only what depends on the *values* of an input is refused. The same
+examples tell which tensors share memory, and what a call has written in place.
 """
 
 from __future__ import annotations

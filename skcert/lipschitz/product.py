@@ -174,7 +174,7 @@ def _contracts(network: Network, node: fx.Node, touched: list[fx.Node]) -> bool:
     if node.op == "call_module":
         known = type_before_parametrizations(network.module(node)) in CONTRACTING_MODULES and not _is_odd(network, node)
     else:
-        known = torch_name(node) in CONTRACTIONS and node.kwargs.get("out") is None
+        known = torch_name(node) in CONTRACTIONS
     read = [each for each in node.all_input_nodes if tensors_in(each.meta["value"])]
     if not known or len(read) != 1 or not all(overlap({span}, read[0].meta["memory"]) for span in node.meta["written"]):
         return False

@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: E402
 from skcert.lipschitz import network as traces  # noqa: E402
 from skcert.lipschitz.network import trace  # noqa: E402
 from skcert.lipschitz.product import constants  # noqa: E402
+from skcert.lipschitz.rules import FUNCTIONS  # noqa: E402
 from skcert.perturbations import Uncertifiable  # noqa: E402
 
 SIZES = (8, 12, 60)
@@ -259,6 +260,58 @@ def test_what_is_written_through_a_view_is_refused_by_name_or_bounded(write, mon
             wrong.append(f"{case}: a constant of {constant:.4g}, a quotient of {found:.4g}")
     assert not wrong, "\n".join(wrong)
     assert bounded >= 10 or write not in CONTRACTIONS  # these do no harm to what others read
+
+
+class Does(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@torch.inference_mode()
+def written_in_inference_mode(x):
+    h = x + 0
+    h[:, :3].add_(far(h[:, :3]))
+    return h
+
+
+def contracted_into_another_part(x):
+    """Twice the same numbers, where there were numbers and zeros."""
+    h = torch.cat([x, 0 * x], dim=1)
+    torch.tanh(h[:, :6], out=h[:, 6:])
+    return h
+
+
+def registered(x):
+    """Writes in a way that torch does not count."""
+    x.detach().numpy()[:, :3] *= 5
+    return x
+
+
+torch.fx.wrap("registered")
+
+
+@pytest.mark.parametrize("writes", [written_in_inference_mode, contracted_into_another_part])
+def test_writes_that_hide_are_found(writes, monkeypatch):
+    monkeypatch.setattr(traces, "_steepest", lambda *args: 0.0)
+    with pytest.raises(Uncertifiable, match="works in place on what 'the output' uses later"):
+        bound(Does(writes), 6)
+
+
+def test_writes_of_registered_functions_are_found_though_torch_does_not_count_them(monkeypatch):
+    monkeypatch.setattr(traces, "_steepest", lambda *args: 0.0)
+    monkeypatch.setitem(FUNCTIONS, registered, lambda x: 5.0)
+
+    def reads_what_was_there(x):
+        h = x + 0
+        return torch.cat([registered(h), h], dim=1)
+
+    with pytest.raises(Uncertifiable, match="registered.*works in place on what 'cat' uses later"):
+        bound(Does(reads_what_was_there), 6)
+    assert bound(Does(lambda x: registered(x + 0)), 6) == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize("hold", HOLDS)
