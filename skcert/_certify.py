@@ -19,6 +19,7 @@ from skcert._gmm import CertifiedGMMClassifier
 from skcert._passages import Passages, boundary_of, units_of, widest_unit
 from skcert._points import (
     Points,
+    check_names,
     dense,
     dispatched,
     floats,
@@ -166,6 +167,7 @@ class Certifier:
             raise ValueError("Votes under noise know no boundary and construct no attack: use return_attack=False.")
         if issparse(X):
             raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
+        check_names(X)
 
         passed = X
         for _, step in self._steps[:start]:
@@ -382,6 +384,8 @@ class Certifier:
 
     def _start(self, space: str) -> int:
         """Index of the first step whose input the perturbation can still reach."""
+        if not isinstance(space, str):
+            raise ValueError(f"space must be 'input', 'latents' or the name of a step, got {space!r}.")
         if space in ("input", "latents"):
             if space in self._spaces:
                 raise ValueError(f"A step is named {space!r}, which is the name of a space: rename the step.")

@@ -18,6 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from skcert import components as mixtures
 from skcert import estimation
+from skcert._points import check_names
 from skcert.backends.arrays import computed_in_numpy, to_host
 from skcert.discriminants import Affine, LogSumExp, NearestEllipsoid, Quadratic
 from skcert.geometry.rounding import UNIT, grow
@@ -250,6 +251,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         self._check_parameters()
         for name in ("coef_", "intercept_", "robust_shrinkage_", "ellipsoid_radius_", "bic_", "_moments", "_discriminant"):
             self.__dict__.pop(name, None)  # of an earlier fit with other parameters
+        check_names(X)
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
         weights = self._check_weights(sample_weight, X)
@@ -308,6 +310,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
                 "use fit, or set target_radius=None."
             )
         first = not hasattr(self, "_moments")
+        check_names(X)
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=first)
         check_classification_targets(y)
         weights = self._check_weights(sample_weight, X)
@@ -386,14 +389,13 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         >>> model.predict([[-4.0], [1.0], [2.0]]).tolist()
         ['b', 'a', 'b']
         """
-        means = np.array(to_host(means), dtype=float)
+        means, covariances = _as_floats("means", means), _as_floats("covariances", covariances)
         if means.ndim != 2 or not means.size:
             raise ValueError(f"means must have shape (n_classes, n_features), got {means.shape}.")
-        covariances = np.array(to_host(covariances), dtype=float)
         C, d = means.shape
-        covariance_type = covariance_type or _type_by_shape(covariances, C, d)
+        covariance_type = _type_by_shape(covariances, C, d) if covariance_type is None else covariance_type
         expected = {"full": (C, d, d), "tied": (d, d), "diag": (C, d), "spherical": (C,)}
-        if covariance_type not in expected:
+        if covariance_type not in COVARIANCE_TYPES:
             raise ValueError(f"covariance_type must be one of {COVARIANCE_TYPES}, got {covariance_type!r}.")
         if covariances.shape != expected[covariance_type]:
             raise ValueError(
@@ -435,7 +437,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         for name in ("max_components", "n_init", "max_iter"):
             if not _is_count(getattr(self, name)):
                 raise ValueError(f"{name} must be an integer >= 1, got {getattr(self, name)!r}.")
-        if not (isinstance(self.tol, Real) and 0 <= float(self.tol) < np.inf):
+        if not (_is_number(self.tol) and 0 <= float(self.tol) < np.inf):
             raise ValueError(f"tol must be a finite number >= 0, got {self.tol!r}.")
         if not self._one_each and (self.decision != "bayes" or self.target_radius is not None):
             option = f"target_radius={self.target_radius!r}" if self.decision == "bayes" else f"decision={self.decision!r}"
@@ -444,14 +446,14 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
                 "to its default."
             )
         s = self.shrinkage
-        number = isinstance(s, Real) and not isinstance(s, bool) and 0 <= float(s) <= 1
+        number = _is_number(s) and 0 <= float(s) <= 1
         if not (s is None or number or (isinstance(s, str) and s in ("auto", "oas"))):
             raise ValueError(f'shrinkage must be "auto", "oas", a float in [0, 1] or None, got {s!r}.')
-        if not (isinstance(self.reg_covar, Real) and 0 <= float(self.reg_covar) < np.inf):
+        if not (_is_number(self.reg_covar) and 0 <= float(self.reg_covar) < np.inf):
             raise ValueError(f"reg_covar must be a finite number >= 0, got {self.reg_covar!r}.")
         r = self.target_radius
         if r is not None:
-            if not (isinstance(r, Real) and 0 < float(r) < np.inf):
+            if not (_is_number(r) and 0 < float(r) < np.inf):
                 raise ValueError(f"target_radius must be a positive finite l2 radius or None, got {r!r}.")
             if self.covariance_type != "tied" or self.decision != "bayes":
                 raise ValueError(
@@ -476,8 +478,8 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_weights(self, sample_weight, X) -> np.ndarray:
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        if (weights < 0).any():
-            raise ValueError("sample_weight must not be negative.")
+        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise ValueError("sample_weight must be finite and not be negative.")
         if not weights.any():
             raise ValueError("sample_weight is zero for every sample: at least one weight must be positive.")
         return weights
@@ -697,7 +699,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         y : ndarray of shape (n_samples,)
         """
         check_is_fitted(self, "_discriminant")
-        if not (isinstance(n_samples, Integral) and int(n_samples) >= 1):
+        if not _is_count(n_samples):
             raise ValueError(f"n_samples must be an integer >= 1, got {n_samples!r}.")
         rng = check_random_state(self.random_state)
         C, d = self.means_.shape
@@ -732,6 +734,17 @@ def _is_count(value) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
+def _is_number(value) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _as_floats(name: str, values) -> np.ndarray:
+    try:
+        return np.array(to_host(values), dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be an array of numbers, got {values!r}.") from None
+
+
 def _check_components(classes, components, weights, n_components: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels of the classes, as given; the label and the weight of each component."""
     C = n_components
@@ -753,7 +766,7 @@ def _check_components(classes, components, weights, n_components: int) -> tuple[
         raise ValueError(f"classes must be the different labels that occur in components, {found.tolist()!r}, got {classes!r}.")
     if weights is None:
         return labels, owners, 1 / counts[codes]
-    weights = np.asarray(weights, dtype=float)
+    weights = _as_floats("weights", weights)
     if weights.shape != (C,) or not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError(f"weights must be {C} finite numbers that are not negative, one per row of means, got {weights!r}.")
     sums = np.bincount(codes, weights)
@@ -773,10 +786,9 @@ def _check_priors(priors, classes: np.ndarray) -> np.ndarray:
                 f"{expected}, got a {type(priors).__name__} with the labels {labels!r}: pass .loc[{names!r}] of it."
             )
     try:
-        found = np.asarray(to_host(priors), dtype=float)
+        priors = np.asarray(to_host(priors), dtype=float)
     except (TypeError, ValueError):
         raise ValueError(f"{expected}, got {priors!r}.") from None
-    priors = found
     if priors.shape != classes.shape:
         raise ValueError(f"priors must have shape {classes.shape}, one per class, got {priors.shape}.")
     if not (np.isfinite(priors).all() and (priors >= 0).all()):

@@ -32,6 +32,14 @@ def names_of(X: Any) -> list | None:
     return None if columns is None else list(columns)
 
 
+def check_names(X: Any) -> None:
+    """ValueError where columns of a frame share a name."""
+    if getattr(getattr(X, "columns", None), "is_unique", True):  # polars allows no others
+        return
+    twice = X.columns[X.columns.duplicated()].unique().tolist()
+    raise ValueError(f"X has several columns named {twice!r}: give each column a name of its own, or pass X.to_numpy().")
+
+
 def index_of(X: Any) -> Any:
     """The labels of the rows of what pandas holds; None for all else."""
     return X.index if hasattr(X, "iloc") else None
@@ -60,7 +68,7 @@ def floats(X: Any) -> np.ndarray | None:
     """The values of a float array, or of a pandas frame of float64 columns, as they are; None for anything else."""
     if isinstance(X, np.ndarray):
         return X if X.ndim == 2 and X.dtype in FLOATS else None
-    if hasattr(X, "iloc") and all(dtype == np.float64 for dtype in X.dtypes):
+    if hasattr(X, "iloc") and hasattr(X, "columns") and all(dtype == np.float64 for dtype in X.dtypes):
         return X.to_numpy()
     return None
 

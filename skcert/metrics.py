@@ -128,9 +128,7 @@ def certified_accuracy_curve(y, certificate: Certificate, radii=None) -> tuple[A
     y = check_labels(y, certificate)
     if radii is not None:
         if (given := check_radii(radii)).ndim != 1:
-            raise ValueError(
-                f"radii must be a list or array of radii, got {radii!r}: pass [{given}], or use certified_accuracy."
-            )
+            raise ValueError(f"radii must be a list of numbers >= 0 or None, got {radii!r}: pass [{given}].")
         radii = given
         return like(certificate.radius, radii), certificate.certified_accuracy(y, radii)
     radii = np.unique(np.append(0.0, to_host(certificate.radius)))

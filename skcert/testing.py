@@ -543,6 +543,8 @@ def check_certificate(estimator, X, certificate, *, n_directions=64, random_stat
         raise TypeError(
             f"certificate must be a skcert.Certificate, got {type(certificate).__name__}: pass what skcert.certify returns."
         )
+    if isinstance(estimator, type) or not hasattr(estimator, "predict"):
+        raise TypeError(f"estimator must be the fitted classifier that was certified, got {estimator!r}, which cannot predict.")
     if certificate.method == "randomized-smoothing":
         raise ValueError(
             "The certificate is about the smoothed classifier, of which predict is an estimate from n_select votes: another "

@@ -93,9 +93,16 @@ def encoder_call(encoder, module, texts: bool, output, captured: list) -> Callab
 
 
 def _through(encoder, batch) -> Any:
-    """What a torch encoder makes of a batch, or in words that it cannot take one of this shape."""
+    """What a torch encoder makes of a batch, or in words that it cannot take texts or rows of this shape."""
     try:  # what a tokenizer returns holds the module's arguments by name
         return encoder(**batch) if isinstance(batch, Mapping) else encoder(batch)
+    except TypeError as reason:
+        if not isinstance(batch, list):
+            raise
+        raise TypeError(
+            f"X holds texts, of which the encoder {type(encoder).__name__} was given a list and failed: if it takes tensors, "
+            f"make them by preprocess=, a tokenizer. It said: {str(reason).splitlines()[0]}"
+        ) from reason
     except (RuntimeError, ValueError, IndexError, AssertionError) as reason:
         of_shape = hasattr(batch, "shape") and any(word in str(reason).lower() for word in _SHAPE_WORDS)
         if not of_shape or is_out_of_memory(reason):
