@@ -236,6 +236,17 @@ MUTANTS = {
     "last rows as they are": ("geometry/products.py", "TOGETHER = 16", "TOGETHER = 1"),
     "points judged with noise": ("shaping/training.py", "network(points[part.to(rules.device)])", "network(points[part.to(rules.device)] + noise * torch.randn_like(points[part.to(rules.device)]))"),
     "keep the last epoch, whatever it reaches": ("shaping/training.py", "if reached.certified_accuracy >= best - math.sqrt", "if True or reached.certified_accuracy >= best - math.sqrt"),
+    "a GPU that contradicts the CPU is believed": ("backends/cuda/__init__.py", "            if seen is None:", "            if True:"),
+    "a GPU that contradicted the CPU is used again": ("backends/cuda/__init__.py", "            _DISTRUSTED.add((cupy, device.id))\n", ""),
+    "a radius of a GPU may be of any length": ("backends/cuda/comparison.py", "return np.flatnonzero(unknown | other | long | short)", "return np.flatnonzero(unknown | other | short)"),
+    "NaN from a GPU is no contradiction": ("backends/cuda/comparison.py", "return np.flatnonzero(unknown | other | long | short)", "return np.flatnonzero(other | long | short)"),
+    "the attack limits every radius of a GPU": ("backends/cuda/comparison.py", "return np.where(doubt < UNDECIDED, np.minimum(found, same * (1 + 2 * doubt)), found)", "return found"),
+    "only the first rows of a GPU are compared": ("backends/cuda/comparison.py", "return np.concatenate([np.arange(first), np.sort(between), np.arange(n - last, n)])", "return np.arange(wanted)"),
+    "kernels forget the rounding of the spectrum": ("backends/cuda/kernels.cu", "return sign * w[k] - pair[LOWERED]; };", "return sign * w[k] + 1e5 * pair[LOWERED]; };"),
+    "kernels drop NaN": ("backends/cuda/kernels.cu", "if (isnan(value) || isnan(other.value)) return isnan(value) && (!isnan(other.value) || at < other.at);", "if (isnan(value) || isnan(other.value)) return isnan(other.value) && !isnan(value);"),
+    "kernels forget the errors of scores": ("backends/cuda/kernels.cu", "margin = gap - error;", "margin = gap;"),
+    "kernels keep the mirrored spectrum": ("backends/cuda/kernels.cu", "double sign = flip ? -1.0 : 1.0;", "double sign = 1.0;"),
+    "kernels read subnormal numbers as 0": ("backends/cuda/kernels.cu", "return size * (bits == size ? 0x1p-149 : -0x1p-149);", "return 0.0;"),
 }  # fmt: skip
 
 #: what killed each of them last time, written by every run
