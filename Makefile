@@ -79,7 +79,7 @@ paper-shaping: .venv/.test
 	$(BIN)/python -m benchmarks.paper.page
 
 mutants: .venv/.test
-	$(BIN)/python -m tests.mutants
+	SKCERT_DATA=$(abspath $(DATA)) $(BIN)/python -m tests.mutants
 
 clean:
 	rm -rf .venv .venv-oldest docs/_build

@@ -8,6 +8,7 @@ that must move at the speed of a copy on the device, float64 arithmetic outside 
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (ImportError, RuntimeError) as error:
         print(f"Nothing is measured and nothing written: {error}")
         return
+    warnings.filterwarnings("error", "GPU .* contradicts the CPU")  # the CPU would be timed
     name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
     version = cupy.cuda.runtime.runtimeGetVersion()
     speed, flops, N = bandwidth(cupy), arithmetic(cupy), options.rows

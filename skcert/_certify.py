@@ -14,21 +14,26 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skcert._certificate import Certificate
 from skcert._estimate import estimate
 from skcert._explanation import Origin
+from skcert._fitted import Snapshot
 from skcert._gmm import CertifiedGMMClassifier
-from skcert._passages import Passages, units_of
+from skcert._passages import Passages, boundary_of, units_of, widest_unit
 from skcert._points import (
     Points,
+    check_names,
     dense,
     dispatched,
     floats,
+    index_of,
     is_mapped,
     numbers,
     predicted,
     release,
     transformed,
-    unit_of,
+    type_of,
+    types_of,
 )
-from skcert._request import Request, check_method, scale_of
+from skcert._progress import shown
+from skcert._request import Request, check_classifier, check_method, classes_of, scale_of
 from skcert._smoothing import RandomizedSmoothingClassifier
 from skcert.adapters import Uncertifiable, discriminant_of, inherits
 from skcert.adapters.composites import is_nothing, link, unrolled
@@ -37,7 +42,7 @@ from skcert.backends.arrays import has_cupy, hosted, like, namespace_of, on_cuda
 from skcert.boundaries import AffineBoundary, Nearest
 from skcert.discriminants import Affine, NearestEllipsoid, batches
 from skcert.geometry.products import LARGE, alike, one_thread
-from skcert.geometry.rounding import UNIT, grow
+from skcert.geometry.rounding import UNIT, grow, type_with
 from skcert.perturbations import AffineStep, EstimatedStep, Link, LipschitzStep, check_norm
 
 #: bytes of points that pass all steps before the next ones do
@@ -90,7 +95,7 @@ class Certifier:
             from skcert.backends import cuda  # it needs CuPy
 
             cuda.require()
-        check_is_fitted(estimator)
+        check_classifier(estimator)
         self.estimator, self.device = estimator, device
         *before, (_, self._model) = unrolled(estimator, "")
         self._steps = [(name, step) for name, step in before if not is_nothing(step)]
@@ -106,8 +111,9 @@ class Certifier:
         if is_nothing(self._model):
             raise Uncertifiable("The pipeline ends in a step that does nothing: expected a classifier as its last step.")
         check_is_fitted(self._model)
-        self._classes = np.array(to_host(self._model.classes_))
+        self._classes = classes_of(self._model)
         self._links: dict[int, tuple[Link, ...]] = {}
+        self._known_units: dict[Any, tuple[Any, ...]] = {}  # by the types of the points on their way
         self._smoothed = isinstance(self._model, RandomizedSmoothingClassifier) and inherits(
             self._model, RandomizedSmoothingClassifier
         )
@@ -124,6 +130,9 @@ class Certifier:
                 f"{len(self._classes)} classes: it must return one per class, in the order of classes_."
             )
         self._own_scores = compares_own_scores(self._model)
+        # our mixture decides by the very rule that is kept, and votes are asked of what is there
+        self._follows = self._smoothed or discriminant_of(self._model) is rule
+        self._snapshots = [Snapshot(step) for _, step in self._steps] + ([] if self._follows else [Snapshot(self._model)])
 
     def __getstate__(self) -> dict[str, Any]:
         fresh = Passages(self._rule, self._passages.step_types)  # copies share nothing that encoders may outdate
@@ -134,12 +143,19 @@ class Certifier:
         """Bytes of the eigenbases kept so far."""
         return self._passages.nbytes
 
-    def certify(self, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False) -> Certificate:
+    def certify(
+        self, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False, progress=True
+    ) -> Certificate:
         """Certify the predictions on X; parameters and result as in :func:`certify`."""
+        with shown(progress):
+            return self._certified(X, norm, method, space, feature_scale, return_attack)
+
+    def _certified(self, X, norm, method, space, feature_scale, return_attack) -> Certificate:
         norm = check_norm(norm)
         check_method(method, norm, self._rule)
         start = self._start(space)
         links = self._chain(start)
+        self._check_unchanged(start, links)
         if return_attack and any(isinstance(c, (LipschitzStep, EstimatedStep)) for link in links for c in link.carriers):
             raise ValueError(
                 "No attack can be constructed through a step that is known by its Lipschitz constant alone: use the space "
@@ -151,6 +167,7 @@ class Certifier:
             raise ValueError("Votes under noise know no boundary and construct no attack: use return_attack=False.")
         if issparse(X):
             raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
+        check_names(X)
 
         passed = X
         for _, step in self._steps[:start]:
@@ -160,7 +177,9 @@ class Certifier:
         if (made := self._staying(X, request)) is None:
             X = X if dispatched(X) else to_host(X)
             made = Certificate.concatenate([self._batch(rows, request) for rows in self._batches(X, request)])
-        return replace(made._like(passed), feature_scale=feature_scale, _origin=Origin(self, X, request))
+        origin = Origin.of(self, X, request, made)
+        scale = origin.request.feature_scale
+        return replace(made._like(passed), feature_scale=scale, _index=index_of(passed), _origins=(origin,))
 
     def _on_gpu(self, X) -> bool:
         """Whether distances are computed on the GPU: where the device says so, or the points are there and CuPy is as well."""
@@ -223,7 +242,7 @@ class Certifier:
         runner_up = self._classes[nearest.runner_up]
         radius, attack_radius, attack = nearest.radius, nearest.attack_radius, None
         if theirs is not None:
-            radius = self._check_predictions(theirs, latents, nearest, prediction)
+            radius = self._check_predictions(theirs, latents, nearest, prediction, units[-1])
             runner_up = np.where(theirs == prediction, runner_up, prediction)
             prediction = theirs
         if request.attack:
@@ -365,6 +384,8 @@ class Certifier:
 
     def _start(self, space: str) -> int:
         """Index of the first step whose input the perturbation can still reach."""
+        if not isinstance(space, str):
+            raise ValueError(f"space must be 'input', 'latents' or the name of a step, got {space!r}.")
         if space in ("input", "latents"):
             if space in self._spaces:
                 raise ValueError(f"A step is named {space!r}, which is the name of a space: rename the step.")
@@ -394,13 +415,38 @@ class Certifier:
             self._links[start] = tuple(links)
         return self._links[start]
 
-    def _units(self, links, outputs) -> tuple[float, ...]:
-        """The unit of rounding of every step, and of the classifier."""
-        return (*units_of(links, outputs), unit_of_scores(hosted(self._model), unit_of(outputs[-1])))
+    def _check_unchanged(self, start: int, links: tuple[Link, ...]) -> None:
+        """Raise where a step that the perturbation reaches, or the classifier, is not what it was at construction.
+
+        Encoders know by themselves: their constants are computed again.
+        """
+        watched = [
+            snapshot
+            for snapshot, each in zip(self._snapshots[start:], [*links, None], strict=False)
+            if each is None or not any(getattr(carrier, "holds", None) for carrier in each.carriers)
+        ]
+        changes = [change for snapshot in watched if (change := snapshot.change()) is not None]
+        if self._follows and not self._smoothed and discriminant_of(self._model) is not self._rule:
+            changes.append(type(self._model).__name__)
+        if changes:
+            raise ValueError(
+                f"The model has changed since this Certifier was made: {changes[0]} is not what it was, and radii would be "
+                "those of the model as it was. Make a new Certifier, or call certify, which keeps nothing."
+            )
+
+    def _units(self, links, outputs) -> tuple[Any, ...]:
+        """The unit of rounding of every step, and of the classifier: by the types of what they are given and make."""
+        kinds = tuple(map(types_of, outputs))
+        if kinds not in self._known_units:
+            self._known_units[kinds] = (
+                *units_of(links, outputs),
+                unit_of_scores(hosted(self._model), type_of(outputs[-1])),
+            )
+        return self._known_units[kinds]
 
     # -- checking the answer -------------------------------------------------------------------------------------------
 
-    def _check_predictions(self, theirs, latents, nearest: Nearest, ours) -> np.ndarray:
+    def _check_predictions(self, theirs, latents, nearest: Nearest, ours, unit: float) -> np.ndarray:
         """The radii, 0 where the discriminant ties otherwise than the estimator's own predict; anything else is an error."""
         differ = np.flatnonzero(ours != theirs)
         radius = nearest.radius
@@ -408,27 +454,27 @@ class Certifier:
             return radius
         order = np.argsort(self._classes)
         codes = order[np.searchsorted(self._classes, theirs[differ], sorter=order)]
-        points = dense(latents[differ])
-        scores = self._rule.scores(points)
-        at = np.arange(len(differ))
-        short = scores[at, nearest.winner[differ]] - scores[at, codes]
-        model = hosted(self._model)
-        single = np.float32 in (latents.dtype, getattr(getattr(model, "coef_", None), "dtype", None))
-        single = single or unit_of_scores(model, unit_of(latents)) > UNIT  # what it makes of its own parameters
-        size = np.where(np.isfinite(scores), np.abs(scores), 0).max(axis=1) + np.abs(points).max(axis=1) ** 2
-        if isinstance(self._rule, Affine):  # what was summed up to the scores
-            rule = self._rule
-            size += (np.abs(points) + np.abs(rule.center)) @ np.abs(rule.coef).max(axis=0)
-            size += np.abs(rule.intercept[np.isfinite(rule.intercept)]).max()
-        if not (short <= (1e-3 if single else 1e-9) * size).all():
+        wrong = self._beyond_rounding(dense(latents[differ]), nearest.winner[differ], codes, unit)
+        if wrong.any():
             raise ValueError(
                 f"{type(self._model).__name__}.predict decides otherwise than its fitted parameters say on {len(differ)} of "
-                f"{len(ours)} points (row {differ[short.argmax()]} first by margin). Was it changed or overridden? Register "
-                "its rule with skcert.register_discriminant."
+                f"{len(ours)} points (row {differ[wrong.argmax()]}, for one, by more than rounding can do). Was it changed or "
+                "overridden? Register its rule with skcert.register_discriminant."
             )
         radius = radius.copy()
         radius[differ] = 0.0
         return radius
+
+    def _beyond_rounding(self, latents: np.ndarray, ours: np.ndarray, theirs: np.ndarray, unit: float) -> np.ndarray:
+        """Whether rounding in a unit cannot have put another class first: between the two alone, the point is certified."""
+        beyond = np.zeros(len(latents), dtype=bool)
+        for i, j in np.unique(np.column_stack([ours, theirs]), axis=0):
+            at = np.flatnonzero((ours == i) & (theirs == j))
+            boundary = boundary_of(self._rule.some(np.array([i, j])), None, None, 2, unit, latents.shape[1])
+            with np.errstate(over="ignore", invalid="ignore"):  # where scores overflow nothing is known
+                found = boundary.nearest(np.ascontiguousarray(latents[at]), method="pairwise")
+            beyond[at] = (found.winner == 0) & (found.radius > 0)
+        return beyond
 
     def _predict_from(self, points, start: int) -> np.ndarray:
         if start == 0:
@@ -487,9 +533,9 @@ def _check_shapes(links: tuple[Link, ...], outputs: list) -> None:
                 )
 
 
-def _arithmetic(links: tuple[Link, ...], units: tuple[float, ...]) -> str:
+def _arithmetic(links: tuple[Link, ...], units: tuple[Any, ...]) -> str:
     """In what the certificate holds, in words."""
-    kind = "float64" if max(units) <= UNIT else "float32"
+    kind = str(type_with(widest_unit(units)))
     encoders = [repr(each.name) for each in links if any(_in_real_numbers(carrier) for carrier in each.carriers)]
     return kind + (f", but {', '.join(encoders)} in real numbers" if encoders else "")
 
@@ -514,7 +560,7 @@ def _sizes(links: tuple[Link, ...], d: int) -> tuple[np.ndarray, int] | None:
 
 
 def certify(
-    estimator, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False, device=None
+    estimator, X, *, norm=2, method="auto", space="input", feature_scale=None, return_attack=False, device=None, progress=True
 ) -> Certificate:
     """How far each row of X may move before the prediction of a fitted estimator can change.
 
@@ -542,7 +588,10 @@ def certify(
         Also return, for each row, a point at ``attack_radius`` that is predicted differently.
     device : {None, "cpu", "cuda"}, default=None
         Where distances are computed. None: where the points are, in the space that is certified. "cuda": on the GPU, through
-        which points in main memory are streamed; kinds of boundaries that it has no kernels for are computed on the CPU.
+        which points in main memory are streamed; kinds of boundaries that it has no kernels for are computed on the CPU. This
+        is experimental: no GPU has run the kernels yet, and some rows are certified on the CPU too, to compare.
+    progress : bool, default=True
+        Show a progress bar, on a terminal or in a notebook, when the work takes more than two seconds.
 
     Returns
     -------
@@ -579,6 +628,13 @@ def certify(
     >>> certificate.certified_accuracy(y, [0, 0.5, 1]).round(2)
     array([0.95, 0.93, 0.88])
     """
-    return Certifier(estimator, device=device).certify(
-        X, norm=norm, method=method, space=space, feature_scale=feature_scale, return_attack=return_attack
+    certifier = Certifier(estimator, device=device)
+    return certifier.certify(
+        X,
+        norm=norm,
+        method=method,
+        space=space,
+        feature_scale=feature_scale,
+        return_attack=return_attack,
+        progress=progress,
     )

@@ -39,7 +39,7 @@ TRAINING_SAMPLES = 32
 def _check_parameters(encoder, batch_size, output, precision, preprocess, input_shape, lipschitz, memory) -> None:
     if isinstance(encoder, type):
         raise TypeError(f"encoder is the class {encoder.__name__}; pass an instance of it.")
-    if not callable(encoder) and not callable(getattr(encoder, "encode", None)):
+    if isinstance(encoder, str | bytes) or not (callable(encoder) or callable(getattr(encoder, "encode", None))):
         raise TypeError(
             "encoder must be a torch module, a callable on a batch or an object with an `encode` method; "
             f"got {type(encoder).__name__}."

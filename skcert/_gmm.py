@@ -18,6 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from skcert import components as mixtures
 from skcert import estimation
+from skcert._points import check_names
 from skcert.backends.arrays import computed_in_numpy, to_host
 from skcert.discriminants import Affine, LogSumExp, NearestEllipsoid, Quadratic
 from skcert.geometry.rounding import UNIT, grow
@@ -250,6 +251,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         self._check_parameters()
         for name in ("coef_", "intercept_", "robust_shrinkage_", "ellipsoid_radius_", "bic_", "_moments", "_discriminant"):
             self.__dict__.pop(name, None)  # of an earlier fit with other parameters
+        check_names(X)
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
         weights = self._check_weights(sample_weight, X)
@@ -308,6 +310,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
                 "use fit, or set target_radius=None."
             )
         first = not hasattr(self, "_moments")
+        check_names(X)
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=first)
         check_classification_targets(y)
         weights = self._check_weights(sample_weight, X)
@@ -386,14 +389,13 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         >>> model.predict([[-4.0], [1.0], [2.0]]).tolist()
         ['b', 'a', 'b']
         """
-        means = np.array(to_host(means), dtype=float)
+        means, covariances = _as_floats("means", means), _as_floats("covariances", covariances)
         if means.ndim != 2 or not means.size:
             raise ValueError(f"means must have shape (n_classes, n_features), got {means.shape}.")
-        covariances = np.array(to_host(covariances), dtype=float)
         C, d = means.shape
-        covariance_type = covariance_type or _type_by_shape(covariances, C, d)
+        covariance_type = _type_by_shape(covariances, C, d) if covariance_type is None else covariance_type
         expected = {"full": (C, d, d), "tied": (d, d), "diag": (C, d), "spherical": (C,)}
-        if covariance_type not in expected:
+        if covariance_type not in COVARIANCE_TYPES:
             raise ValueError(f"covariance_type must be one of {COVARIANCE_TYPES}, got {covariance_type!r}.")
         if covariances.shape != expected[covariance_type]:
             raise ValueError(
@@ -417,7 +419,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
             model.n_components = dict(zip(model.classes_.tolist(), model.n_components_.tolist(), strict=True))
         model.means_, model.weights_ = means[by_component], weights[by_component]
         model.covariances_ = covariances if covariance_type == "tied" else covariances[by_component]
-        priors = np.full(K, 1 / K) if priors is None else _check_priors(priors, K)
+        priors = np.full(K, 1 / K) if priors is None else _check_priors(priors, labels)
         model.priors_ = priors[by_class]
         model.priors = None if model.priors is None else model.priors_
         model._finish()
@@ -435,7 +437,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         for name in ("max_components", "n_init", "max_iter"):
             if not _is_count(getattr(self, name)):
                 raise ValueError(f"{name} must be an integer >= 1, got {getattr(self, name)!r}.")
-        if not (isinstance(self.tol, Real) and 0 <= float(self.tol) < np.inf):
+        if not (_is_number(self.tol) and 0 <= float(self.tol) < np.inf):
             raise ValueError(f"tol must be a finite number >= 0, got {self.tol!r}.")
         if not self._one_each and (self.decision != "bayes" or self.target_radius is not None):
             option = f"target_radius={self.target_radius!r}" if self.decision == "bayes" else f"decision={self.decision!r}"
@@ -444,14 +446,14 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
                 "to its default."
             )
         s = self.shrinkage
-        number = isinstance(s, Real) and not isinstance(s, bool) and 0 <= float(s) <= 1
+        number = _is_number(s) and 0 <= float(s) <= 1
         if not (s is None or number or (isinstance(s, str) and s in ("auto", "oas"))):
             raise ValueError(f'shrinkage must be "auto", "oas", a float in [0, 1] or None, got {s!r}.')
-        if not (isinstance(self.reg_covar, Real) and 0 <= float(self.reg_covar) < np.inf):
+        if not (_is_number(self.reg_covar) and 0 <= float(self.reg_covar) < np.inf):
             raise ValueError(f"reg_covar must be a finite number >= 0, got {self.reg_covar!r}.")
         r = self.target_radius
         if r is not None:
-            if not (isinstance(r, Real) and 0 < float(r) < np.inf):
+            if not (_is_number(r) and 0 < float(r) < np.inf):
                 raise ValueError(f"target_radius must be a positive finite l2 radius or None, got {r!r}.")
             if self.covariance_type != "tied" or self.decision != "bayes":
                 raise ValueError(
@@ -465,7 +467,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
                 f"{type(self).__name__} needs samples of at least 2 classes, got {len(self.classes_)} class: {self.classes_!r}."
             )
         if self.priors is not None:
-            _check_priors(self.priors, len(self.classes_))
+            _check_priors(self.priors, self.classes_)
         if isinstance(self.n_components, Mapping):
             missing = [label for label in self.classes_.tolist() if label not in self.n_components]
             if missing:
@@ -476,8 +478,8 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_weights(self, sample_weight, X) -> np.ndarray:
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        if (weights < 0).any():
-            raise ValueError("sample_weight must not be negative.")
+        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise ValueError("sample_weight must be finite and not be negative.")
         if not weights.any():
             raise ValueError("sample_weight is zero for every sample: at least one weight must be positive.")
         return weights
@@ -528,7 +530,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         self.class_count_, self.means_ = np.bincount(codes, m.count), m.means
         self.weights_ = m.count / self.class_count_[codes]
         given, total = self.priors is not None, self.class_count_.sum()
-        self.priors_ = _check_priors(self.priors, len(self.class_count_)) if given else self.class_count_ / total
+        self.priors_ = _check_priors(self.priors, self.classes_) if given else self.class_count_ / total
         options: tuple[Any, float] = (self.shrinkage, self.reg_covar)
         fourth = m.central_fourth()
         unit = [None] * len(codes) if units is None else units
@@ -697,7 +699,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         y : ndarray of shape (n_samples,)
         """
         check_is_fitted(self, "_discriminant")
-        if not (isinstance(n_samples, Integral) and int(n_samples) >= 1):
+        if not _is_count(n_samples):
             raise ValueError(f"n_samples must be an integer >= 1, got {n_samples!r}.")
         rng = check_random_state(self.random_state)
         C, d = self.means_.shape
@@ -709,13 +711,13 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
             X[own] = self.means_[c] + (X[own] * np.sqrt(S) if S.ndim == 1 else X[own] @ np.linalg.cholesky(S).T)
         return X, self.classes_[self.component_class_[drawn]]
 
-    def certify(self, X, *, norm=2, method="auto", feature_scale=None, return_attack=False, device=None):
+    def certify(self, X, *, norm=2, method="auto", feature_scale=None, return_attack=False, device=None, progress=True):
         """Certified radii of the predictions on X: :func:`skcert.certify` with this classifier.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-        norm, method, feature_scale, return_attack, device
+        norm, method, feature_scale, return_attack, device, progress
             See :func:`skcert.certify`.
 
         Returns
@@ -724,13 +726,23 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         """
         from skcert._certify import certify
 
-        return certify(
-            self, X, norm=norm, method=method, feature_scale=feature_scale, return_attack=return_attack, device=device
-        )
+        asked = {"norm": norm, "method": method, "feature_scale": feature_scale, "return_attack": return_attack}
+        return certify(self, X, **asked, device=device, progress=progress)
 
 
 def _is_count(value) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _as_floats(name: str, values) -> np.ndarray:
+    try:
+        return np.array(to_host(values), dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be an array of numbers, got {values!r}.") from None
 
 
 def _check_components(classes, components, weights, n_components: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -754,7 +766,7 @@ def _check_components(classes, components, weights, n_components: int) -> tuple[
         raise ValueError(f"classes must be the different labels that occur in components, {found.tolist()!r}, got {classes!r}.")
     if weights is None:
         return labels, owners, 1 / counts[codes]
-    weights = np.asarray(weights, dtype=float)
+    weights = _as_floats("weights", weights)
     if weights.shape != (C,) or not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError(f"weights must be {C} finite numbers that are not negative, one per row of means, got {weights!r}.")
     sums = np.bincount(codes, weights)
@@ -763,13 +775,22 @@ def _check_components(classes, components, weights, n_components: int) -> tuple[
     return labels, owners, weights
 
 
-def _check_priors(priors, n_classes: int) -> np.ndarray:
+def _check_priors(priors, classes: np.ndarray) -> np.ndarray:
+    names = classes.tolist()
+    expected = f"priors must be an array of probabilities, one per class in the order {names!r}, or None"
+    if hasattr(priors, "iloc"):
+        labels = list(priors.index)
+        ordered = labels == list(range(len(names))) and not set(labels) & set(names)
+        if labels != names and not ordered:
+            raise ValueError(
+                f"{expected}, got a {type(priors).__name__} with the labels {labels!r}: pass .loc[{names!r}] of it."
+            )
     try:
-        priors = np.asarray(priors, dtype=float)
-    except ValueError:
-        raise ValueError(f"priors must be an array of probabilities or None, got {priors!r}.") from None
-    if priors.shape != (n_classes,):
-        raise ValueError(f"priors must have shape ({n_classes},), one per class, got {priors.shape}.")
+        priors = np.asarray(to_host(priors), dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{expected}, got {priors!r}.") from None
+    if priors.shape != classes.shape:
+        raise ValueError(f"priors must have shape {classes.shape}, one per class, got {priors.shape}.")
     if not (np.isfinite(priors).all() and (priors >= 0).all()):
         raise ValueError(f"priors must be finite and not negative, got {priors!r}.")
     if abs(priors.sum() - 1) > 1e-8:

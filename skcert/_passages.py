@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
-from skcert._points import Points, dense, numbers, source_of, unit_of
+from skcert._points import Points, dense, numbers, source_of, type_of
 from skcert._request import Request
 from skcert.boundaries import (
     PAIR_BUDGET,
@@ -21,8 +22,8 @@ from skcert.boundaries import (
     VotedBoundary,
 )
 from skcert.discriminants import Affine, LogSumExp, NearestEllipsoid, batches
-from skcert.geometry.rounding import SINGLE, grow
-from skcert.perturbations import AffineStep, Link, LipschitzStep
+from skcert.geometry.rounding import UNIT, grow, unit_of
+from skcert.perturbations import AffineStep, Link, LipschitzStep, ParallelStep
 from skcert.routes import Route, Stop, constants, imputes
 
 #: spaces, norms and feature scales whose boundaries are kept, the oldest making room
@@ -39,8 +40,6 @@ class Passage:
     ----------
     route : Route
         With what the steps lose as they compute.
-    folded : AffineStep or None
-        Its last piece in real arithmetic.
     boundary : AffineBoundary, QuadraticBoundary or EllipsoidBoundary
         Where the last piece of the route begins.
     factors : list of float
@@ -52,7 +51,6 @@ class Passage:
     """
 
     route: Route
-    folded: AffineStep | None
     boundary: Any
     factors: list[float]
     scale: np.ndarray
@@ -102,8 +100,7 @@ class Passages:
         whole = np.append(moving, np.zeros(route.n_constants))
         last, stretched, factors = route.narrow(norm, None if (whole == 1).all() else whole)
         boundary = boundary_of(self.rule, route.fold, stretched, last, units[-1], points.values.shape[1])
-        folded = Route.along(links, missing, names).pieces[-1]
-        self._kept[kind] = Passage(route, folded, boundary, factors, moving, stretched)
+        self._kept[kind] = Passage(route, boundary, factors, moving, stretched)
         return self._kept[kind]
 
     def method_of(self, passage: Passage, asked: str) -> str:
@@ -141,23 +138,25 @@ class Passages:
             passage = self.passage(links, units, points, missing, request.norm, scale, asked)
             method = self.method_of(passage, method)
             simple = not fixed and not whole.bends and len(groups) == 1
+            computed = {place: _flat(outputs[place]) for place in passage.route.blind if _is_first(links[place])}
             for batch in [slice(0, n)] if simple else batches(len(group), 8 * 8 * (d + whole.n_constants)):
                 at = batch if len(groups) == 1 else group[batch]
                 source = source_of(points.values[at], [part[at] for part in fixed])
                 known = None if voted is None else voted.take(at)
-                out.put(at, self._part(passage, request, outputs, at, source, latents, method, known))
+                out.put(at, self._part(passage, request, outputs, computed, units, at, source, latents, method, known))
         return out, method, self.is_exact(passage, method)
 
-    def _part(self, passage, request: Request, outputs, at, source, latents, method, voted=None) -> Nearest:
+    def _part(self, passage, request: Request, outputs, computed, units, at, source, latents, method, voted=None) -> Nearest:
         """One batch: along the route, to the boundary, and back."""
-        route, last, links, attack = passage.route, passage.folded, request.links, request.attack
+        route, links, attack = passage.route, request.links, request.attack
+        last = route.pieces[-1]
         seen = {place: dense(outputs[place + 1][at]) for place in route.blind}
-        start, error, stops = route.trace(source, seen)
+        start, error, stops = route.trace(source, seen, {place: X[at] for place, X in computed.items()})
         if links and last is not None:
-            after = latents[at]
+            after, widest = latents[at], widest_unit(units)
             for rows in batches(len(start), 16 * start.shape[1], 2 * 2**20):
                 doubt = 0.0 if error is None else error[rows]
-                if not last.agrees(start[rows], dense(after[rows]), single=any(each.single for each in links), error=doubt):
+                if not last.agrees(start[rows], dense(after[rows]), error=doubt, unit=widest):
                     self._name_step(links, outputs)
         if voted is None:
             found = _to_boundary(passage.boundary, start, error, method, attack, request.gpu)
@@ -181,13 +180,20 @@ class Passages:
             for missing, rows in zip(*_by_gaps(before.values, np.ones(before.values.shape[1], dtype=bool)), strict=True):
                 units = units_of((each,), outputs[place : place + 2])
                 source = source_of(before.values[rows], [part[rows] for part in fixed])
-                start, error, _ = Route.along((each,), missing, before.names, units).trace(source, {0: after[rows]})
-                last, doubt = Route.along((each,), missing, before.names).pieces[-1], 0.0 if error is None else error
-                if last is not None and not last.agrees(start, after[rows], single=each.single, error=doubt):
+                route = Route.along((each,), missing, before.names, units)
+                start, error, _ = route.trace(source, {0: after[rows]}, {})
+                last, doubt = route.pieces[-1], 0.0 if error is None else error
+                if last is not None and not last.agrees(start, after[rows], error=doubt, unit=widest_unit(units)):
+                    shared = each.writes and any(isinstance(carrier, ParallelStep) for carrier in each.carriers)
+                    why = (
+                        "one of its parts writes into what it is given (copy=False), and other parts read that. Use copy=True."
+                        if shared
+                        else "its transform differs from the folded map. Was it changed or overridden? Register its rule with "
+                        "skcert.register_perturbation, or certify the space after it."
+                    )
                     raise ValueError(
                         f"The step {each.name!r} ({self.step_types[each.name]}) does not transform these points as its fitted "
-                        "parameters say: its transform differs from the folded map. Was it changed or overridden? Register "
-                        "its rule with skcert.register_perturbation, or certify the space after it."
+                        f"parameters say: {why}"
                     )
         raise ValueError("The steps together do not transform these points as the fitted parameters of each of them say.")
 
@@ -208,10 +214,43 @@ def boundary_of(rule: Any, fold: AffineStep | None, scale: np.ndarray | None, no
     return (AffineBoundary if isinstance(rule, Affine) else QuadraticBoundary)(rule, fold, scale, norm, unit)
 
 
-def units_of(links: tuple[Link, ...], outputs) -> tuple[float, ...]:
-    """The unit of rounding of every step, by what it was given, keeps or made."""
-    seen = [unit_of(X) for X in outputs]
-    return tuple(SINGLE if each.single else max(seen[n : n + 2]) for n, each in enumerate(links))
+def units_of(links: tuple[Link, ...], outputs) -> tuple[Any, ...]:
+    """The unit of rounding of every step, by what it was given, keeps and made.
+
+    Of steps side by side, for each part those of its steps, and at last that of what they made.
+    """
+    return tuple(_units(each, *outputs[n : n + 2]) for n, each in enumerate(links))
+
+
+def _units(link: Link, given: Any, made: Any) -> Any:
+    for carrier in link.carriers:
+        if isinstance(carrier, ParallelStep):
+            return tuple(_part_units(branch.links, carrier.take(given, branch)) for branch in carrier.branches)
+    return link.unit(type_of(given), type_of(made))
+
+
+def _part_units(links: tuple[Link, ...], X: Any) -> tuple[Any, ...]:
+    """The units of a part's steps, found out on one row: types do not depend on numbers."""
+    outputs = [_safe_indexing(X, [0], axis=0)]
+    for link in links:
+        outputs.append(link.transform(outputs[-1]))
+    return (*units_of(links, outputs), unit_of(type_of(outputs[-1])))
+
+
+def widest_unit(units: Any) -> float:
+    """The largest of some units of rounding, however they are nested."""
+    return max(map(widest_unit, units), default=UNIT) if isinstance(units, tuple) else units
+
+
+def _is_first(link: Link) -> bool:
+    """Whether a link is an encoder and nothing else before it, so that it is given what the link before it has made."""
+    return isinstance(link.carriers[0], LipschitzStep)
+
+
+def _flat(X: Any) -> np.ndarray:
+    """Points as rows of numbers, whatever their shape."""
+    X = dense(X)
+    return X.reshape(len(X), -1)
 
 
 def _name_columns(which: np.ndarray, names, message: str) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn import get_config
 
+from skcert._fitted import may_write
 from skcert.backends.arrays import hosted, namespace_of, to_host
-from skcert.geometry.rounding import SINGLE, UNIT
+from skcert.geometry.rounding import UNITS
 
 #: types of numbers that are kept; others become float64
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -29,6 +30,19 @@ def names_of(X: Any) -> list | None:
     """Names of the columns of a frame; None for an array."""
     columns = getattr(X, "columns", None)
     return None if columns is None else list(columns)
+
+
+def check_names(X: Any) -> None:
+    """ValueError where columns of a frame share a name."""
+    if getattr(getattr(X, "columns", None), "is_unique", True):  # polars allows no others
+        return
+    twice = X.columns[X.columns.duplicated()].unique().tolist()
+    raise ValueError(f"X has several columns named {twice!r}: give each column a name of its own, or pass X.to_numpy().")
+
+
+def index_of(X: Any) -> Any:
+    """The labels of the rows of what pandas holds; None for all else."""
+    return X.index if hasattr(X, "iloc") else None
 
 
 def numbers(X: Any) -> Any:
@@ -54,7 +68,7 @@ def floats(X: Any) -> np.ndarray | None:
     """The values of a float array, or of a pandas frame of float64 columns, as they are; None for anything else."""
     if isinstance(X, np.ndarray):
         return X if X.ndim == 2 and X.dtype in FLOATS else None
-    if hasattr(X, "iloc") and all(dtype == np.float64 for dtype in X.dtypes):
+    if hasattr(X, "iloc") and hasattr(X, "columns") and all(dtype == np.float64 for dtype in X.dtypes):
         return X.to_numpy()
     return None
 
@@ -72,13 +86,22 @@ def release(X: Any) -> None:
         X._mmap.madvise(mmap.MADV_DONTNEED, whole, start + X.nbytes - whole)
 
 
-def unit_of(X: Any) -> float:
-    """The unit of rounding of what holds points: that of float32 where any column is of this type."""
+def type_of(X: Any) -> np.dtype:
+    """The type in which NumPy, and scikit-learn, would hold all columns of X together; float64 where some are no numbers."""
+    kinds = types_of(X)
+    return np.result_type(*kinds) if kinds and all(kind.kind in "fiub" for kind in kinds) else np.dtype(float)
+
+
+def types_of(X: Any) -> tuple[np.dtype, ...]:
+    """The NumPy types of the columns of a frame, pandas' and polars' own included, or of an array."""
+    if hasattr(X, "iloc"):
+        # pandas' types that know missing values name the type of their numbers; others, of text or of dates, have none
+        kinds = [getattr(kind, "numpy_dtype", kind) for kind in X.dtypes]
+        return tuple(kind if isinstance(kind, np.dtype) else np.dtype(object) for kind in kinds)
     if hasattr(X, "columns"):
-        kinds = [column[:0].to_numpy().dtype for column in _columns(X)]
-    else:
-        kinds = [getattr(X, "dtype", np.dtype(float))]
-    return SINGLE if any(kind == np.float32 for kind in kinds) else UNIT
+        return tuple(column[:0].to_numpy().dtype for column in _columns(X))
+    kind = getattr(X, "dtype", None)
+    return (kind if isinstance(kind, np.dtype) else np.dtype(float),)
 
 
 def source_of(values: np.ndarray, constants: list) -> np.ndarray:
@@ -101,17 +124,19 @@ def dispatched(X: Any) -> bool:
 
 
 def transformed(step: Any, X: Any) -> Any:
-    """step.transform(X), on a copy where the step would write into X; with parameters and points in NumPy unless dispatched."""
-    if not dispatched(X):
-        step, X = hosted(step), to_host(X)
-    return step.transform(own_copy(X) if getattr(step, "copy", True) is False else X)
+    """step.transform(X), on a copy where the step may write into X; with parameters and points in NumPy unless dispatched."""
+    return _called(step, X, "transform")
 
 
 def predicted(estimator: Any, X: Any, method: str = "predict") -> np.ndarray:
     """estimator.predict(X), or what another method says, as a NumPy array; computed as :func:`transformed` computes."""
+    return to_host(_called(estimator, X, method))
+
+
+def _called(estimator: Any, X: Any, method: str) -> Any:
     if not dispatched(X):
         estimator, X = hosted(estimator), to_host(X)
-    return to_host(getattr(estimator, method)(X))
+    return getattr(estimator, method)(own_copy(X) if may_write(estimator) else X)
 
 
 @dataclass(frozen=True)
@@ -144,8 +169,6 @@ class Points:
                     f"X must hold numbers, one row for each point, got an array of shape {X.shape} of {X.dtype}: texts and "
                     "files have no distance. Certify the space after the step that embeds them, or pass images as arrays."
                 )
-            if X.dtype == np.float16:
-                raise ValueError("X is float16, in which scikit-learn's steps compute: pass X.astype(numpy.float32).")
             if X.dtype.kind in "fiub":
                 values = X if X.dtype in FLOATS else X.astype(float)
                 values = values if X.ndim == 2 else values.reshape(len(X), math.prod(X.shape[1:]))
@@ -167,25 +190,26 @@ class Points:
 
     def types(self) -> np.ndarray:
         """The float type that each column can hold, shape (d,)."""
-        if hasattr(self.origin, "columns"):
-            kinds = [np.asarray(column[:0]).dtype for column in _columns(self.origin)]
-        else:
-            kinds = [self.origin.dtype] * self.values.shape[1]
-        return np.array([kind if kind in FLOATS else np.dtype(float) for kind in kinds], dtype=object)
+        kinds = types_of(self.origin) if hasattr(self.origin, "columns") else [self.origin.dtype] * self.values.shape[1]
+        return np.array([kind if kind in UNITS else np.dtype(float) for kind in kinds], dtype=object)
 
-    def moved(self, rows: np.ndarray, values: np.ndarray, columns: np.ndarray) -> Any:
-        """These rows of X, in the same container, with ``values`` (one column for each of the d) in these columns."""
+    def moved(self, rows: np.ndarray, values: np.ndarray, columns: np.ndarray, types: np.ndarray | None = None) -> Any:
+        """These rows of X, in the same container, with ``values`` (one column for each of the d) in these columns.
+
+        ``types`` are those that the columns get; None: the types of :meth:`types`.
+        """
         X = self.origin
+        types = self.types() if types is None else types
         if hasattr(X, "iloc"):
-            frame, types = X.iloc[rows].copy(), self.types()
+            frame = X.iloc[rows].copy()
             for at in columns:
                 frame.isetitem(int(at), values[:, at].astype(types[at]))
             return frame
         if hasattr(X, "columns"):
-            frame, types = X[rows.tolist()], self.types()
+            frame = X[rows.tolist()]
             series = type(frame[:, 0])
             return frame.with_columns([series(X.columns[at], values[:, at].astype(types[at])) for at in columns])
-        kind = X.dtype if X.dtype in FLOATS or X.dtype == object else np.dtype(float)
+        kind = X.dtype if X.dtype == object else np.result_type(*types) if len(types) else np.dtype(float)
         out = np.array(X[rows], dtype=kind, order="C")  # in another order the next line would write into a copy
         out.reshape(len(out), -1)[:, columns] = values[:, columns]
         return out

@@ -405,11 +405,11 @@ class CertifiedMarginClassifier(ClassifierMixin, BaseEstimator):
         validate_data(self, X, reset=False, dtype=np.float64)
         return self.shaper_.transform(X)  # as it came: a frame has names
 
-    def certify(self, X, *, norm=2, method="auto", feature_scale=None, device=None):
+    def certify(self, X, *, norm=2, method="auto", feature_scale=None, device=None, progress=True):
         """Certificates of the predictions on X; parameters and result as in :func:`skcert.certify`."""
         from skcert._certify import certify
 
-        return certify(self, X, norm=norm, method=method, feature_scale=feature_scale, device=device)
+        return certify(self, X, norm=norm, method=method, feature_scale=feature_scale, device=device, progress=progress)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

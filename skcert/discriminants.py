@@ -134,6 +134,11 @@ class Affine:
         """Dimension of the latents."""
         return self.coef.shape[1]
 
+    def some(self, classes: np.ndarray) -> Affine:
+        """Of these classes alone."""
+        names = ("coef", "intercept", "coef_error", "intercept_error", "slope_group")
+        return replace(self, **{name: getattr(self, name)[classes] for name in names})
+
     def scores(self, Z: np.ndarray) -> np.ndarray:
         """Scores, shape (n, K), in float64 whatever the type of Z."""
         out = np.empty((len(Z), len(self.coef)))
@@ -381,6 +386,11 @@ class NearestEllipsoid:
     def n_classes(self) -> int:
         return len(self.bounds)
 
+    def some(self, classes: np.ndarray) -> NearestEllipsoid:
+        """Of these classes alone."""
+        dropped = np.where(self.alive, 0.0, -np.inf)
+        return NearestEllipsoid(replace(self.quadratic, constants=dropped).some(classes), self.bounds[classes])
+
     @property
     def n_features(self) -> int:
         return self.quadratic.n_features
@@ -485,6 +495,12 @@ class LogSumExp:
     @property
     def n_classes(self) -> int:
         return len(self._starts)
+
+    def some(self, classes: np.ndarray) -> LogSumExp:
+        """Of these classes alone, in this order."""
+        chosen = self.labels[:, None] == classes
+        kept = np.flatnonzero(chosen.any(axis=1))
+        return LogSumExp(self.components.some(kept), chosen[kept].argmax(axis=1))
 
     @property
     def n_features(self) -> int:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
-from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils import column_or_1d
 
-from skcert._certificate import Certificate
+from skcert._certificate import Certificate, check_radii, check_radius
 from skcert._certify import certify
 from skcert._request import METHODS
 from skcert.backends.arrays import like, to_host
@@ -34,12 +32,6 @@ def check_labels(y, certificate: Certificate) -> np.ndarray:
             f"certificate must be a skcert.Certificate, got {type(certificate).__name__}: pass what skcert.certify returns."
         )
     return certificate.check_labels(y)
-
-
-def _check_radius(radius) -> float:
-    if not isinstance(radius, Real) or isinstance(radius, bool) or not float(radius) >= 0:
-        raise ValueError(f"radius must be a number >= 0 (0: clean accuracy), got {radius!r}.")
-    return float(radius)
 
 
 # -- scores ----------------------------------------------------------------------------------------------------------
@@ -84,7 +76,7 @@ def certified_accuracy_score(y, certificate: Certificate, radius: float) -> floa
     0.5
     """
     y = check_labels(y, certificate)
-    return float(certificate.certified_accuracy(y, _check_radius(radius)))
+    return float(certificate.certified_accuracy(y, check_radius("radius", radius)))
 
 
 def certified_accuracy_curve(y, certificate: Certificate, radii=None) -> tuple[Any, Any]:
@@ -135,7 +127,9 @@ def certified_accuracy_curve(y, certificate: Certificate, radii=None) -> tuple[A
     """
     y = check_labels(y, certificate)
     if radii is not None:
-        radii = column_or_1d(to_host(radii)).astype(float)
+        if (given := check_radii(radii)).ndim != 1:
+            raise ValueError(f"radii must be a list of numbers >= 0 or None, got {radii!r}: pass [{given}].")
+        radii = given
         return like(certificate.radius, radii), certificate.certified_accuracy(y, radii)
     radii = np.unique(np.append(0.0, to_host(certificate.radius)))
     accuracy = to_host(certificate.certified_accuracy(y, radii))
@@ -249,7 +243,7 @@ class certified_accuracy_scorer:
     feature_scale: Any = field(default=None, compare=False)
 
     def __post_init__(self):
-        _check_radius(self.radius)
+        check_radius("radius", self.radius)
         _check_request(self)
 
     def __call__(self, estimator: Any, X, y) -> float:

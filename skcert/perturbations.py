@@ -28,6 +28,7 @@ import numpy as np
 from skcert.geometry.affine import DUAL_ORDER, dual_norms
 from skcert.geometry.products import rows_times
 from skcert.geometry.rounding import (
+    SINGLE,
     TINY,
     UNIT,
     column_norms,
@@ -39,6 +40,8 @@ from skcert.geometry.rounding import (
     row_norms,
     shrink,
     tiny,
+    type_with,
+    unit_of,
 )
 
 
@@ -53,8 +56,9 @@ def check_norm(norm: float) -> float:
     raise ValueError(f"norm must be 1, 2 or numpy.inf (the l_p norm of the perturbation), got {norm!r}.")
 
 
-#: rows shorter than this may be left as they are by a step that normalises rows: ten units of rounding of float32
-NEAR_ORIGIN = 1.2e-6
+#: rows shorter than so many units of rounding of float32, or of a narrower type that is computed in, may be left as they are by
+#: a step that normalises rows
+NEAR_ORIGIN = 21
 #: factors of a step whose squares are taken must lie between this and its inverse, or be 0
 SCALE_LIMIT = 1e60
 
@@ -135,14 +139,27 @@ class ClipStep:
     ----------
     low, high : ndarray of shape (d,)
         Infinite where a coordinate passes unchanged.
+    unit : float
+        Of rounding, in which a ``transform`` holds the bounds; 0 for real arithmetic.
     """
 
     low: np.ndarray
     high: np.ndarray
+    unit: float = 0.0
 
     def apply(self, X: np.ndarray) -> np.ndarray:
         """Images of the rows of X."""
         return np.clip(X, self.low, self.high)
+
+    @property
+    def slip(self) -> float:
+        """Upper bound (l2) of how far images move if the bounds are rounded to the type that is computed in."""
+        if not self.unit:
+            return 0.0
+        bounds = np.stack([self.low, self.high])
+        held = bounds.astype(type_with(self.unit))
+        apart = np.subtract(bounds, held, out=np.zeros(bounds.shape), where=np.isfinite(held), dtype=float)
+        return fro(np.where(np.isfinite(bounds) & ~np.isfinite(held), np.inf, np.abs(apart)).max(axis=0))
 
 
 def random_weights(n: int) -> np.ndarray:
@@ -240,13 +257,27 @@ class AffineStep:
         size, diagonal = np.abs(self.matrix), self.matrix.ndim == 1
         alone = diagonal or bool((np.count_nonzero(size, axis=1) <= 1).all())
         shifted = self.center.any() or self.offset[size != 0 if diagonal else size.any(axis=1)].any()
+        least = tiny(unit)
         if alone and not shifted and np.isin(size, (0, 1)).all():  # constants put in take the type of the others
-            return self if unit <= UNIT else replace(self, noise=(np.zeros_like(size), unit * np.abs(self.offset)))
-        share = gamma((1 if diagonal else self.n_inputs) + (8 if self.work is None else 8 + len(self.offset)), unit)
+            held = unit * np.abs(self.offset) + least * (self.offset != 0)
+            return self if unit <= UNIT else replace(self, noise=(np.zeros_like(size), held))
+        n_terms = (1 if diagonal else self.n_inputs) + (8 if self.work is None else 8 + len(self.offset))
+        # a coefficient, or what it was divided by, may be so small that the type holds it with fewer digits, or not at all
+        kind = np.finfo(type_with(unit))
+        with np.errstate(divide="ignore"):
+            smaller = np.minimum(size, 1 / size)
+            held = np.where((size > 0) & (smaller < kind.tiny), kind.smallest_subnormal / smaller, 0.0)
+        share = gamma(n_terms, unit)
+        if not share + held.max(initial=0.0) < 0.5:
+            raise Uncertifiable(
+                f"It computes in {kind.dtype}, which is too narrow for its factors, of sizes from {size[size > 0].min():.3g} "
+                f"to {size.max():.3g}: pass points of a wider type, for example X.astype(numpy.float64)."
+            )
         size = size if self.work is None else np.maximum(size, self.work)
-        bulk = 2 * _times(size, np.abs(self.center)) + np.abs(self.offset)
-        underflow = (self.n_inputs + 8) * tiny(unit)
-        return replace(self, noise=(grow(share * size), grow(share * bulk, self.n_inputs + 8) + underflow))
+        lost = (share + held) * size
+        bulk = 2 * _times(lost, np.abs(self.center)) + share * np.abs(self.offset)
+        underflow = (n_terms + 8) * least + 2 * _times(size, (self.center != 0) * least)  # a centre may be held no better
+        return replace(self, noise=(grow(lost), grow(bulk, self.n_inputs + 8) + grow(underflow)))
 
     def apply(self, X: np.ndarray) -> np.ndarray:
         """Images of the rows of X, float64."""
@@ -341,31 +372,40 @@ class AffineStep:
             wrong += AffineStep(self.center, self.noise[0], self.noise[1]).stretch(p, q)
         return float(grow(min(bounds) + wrong, d_in + d_out + 8))
 
-    def agrees(self, before: np.ndarray, after: np.ndarray, *, single: bool = False, error=0.0) -> bool:
-        """Whether ``after`` is what this map makes of the rows of ``before``, up to the rounding of whoever computed it.
+    def agrees(self, before: np.ndarray, after: np.ndarray, *, error=0.0, unit: float = UNIT) -> bool:
+        """Whether ``after`` is what this map makes of the rows of ``before``, up to what computing it may lose.
 
-        One random combination of the outputs is compared, each in units of its own size: a row that differs in any of them
-        differs in the combination. The allowance is for steps that cancel about their centre, for rows that are only known to
-        within ``error`` (l2), and more for steps that compute in float32 (``single``, or by the type of their arrays).
+        One random combination of the outputs is compared, each in units of its own allowance: a row that differs in any of them
+        differs in the combination. The allowance is what the step itself may lose as it computes (``noise``), what its
+        coefficients may be off by, what the comparison loses, and what rows known only to within ``error`` (l2) bring along;
+        all of them derived (rounding page). Rows in which numbers may overflow, in the type with this unit of rounding, are not
+        compared where they are not finite.
         """
         if after.shape != (len(before), len(self.offset)):
             return False
         if not len(before):
             return True
-        size, center = np.abs(self.matrix), np.abs(self.center)
-        slack = 2e-5 if single or np.float32 in (before.dtype, after.dtype) else 2e-11
-        typical = np.abs(before[:256] - self.center).max(axis=0) + center
+        A, n = np.abs(self.matrix), self.n_inputs + len(self.offset) + 16
+        lost, constant = (np.zeros_like(A), np.zeros(len(self.offset))) if self.noise is None else self.noise
+        # of each output, per distance from the centre and at it: what the step loses, and as much as float64 does here
+        lost = lost + gamma(n) * A
+        constant = constant + gamma(n) * (2 * _times(A, np.abs(self.center)) + np.abs(self.offset)) + n * TINY
         columns = np.broadcast_to(self.column_error, (self.n_inputs,))
-        sizes = (size * typical if size.ndim == 1 else size @ typical) + np.abs(self.offset)
-        sizes += 8 * (self.offset_error + columns @ typical) / slack  # where coefficients cancelled, what is left is noise
-        weights = random_weights(len(sizes)) / np.where(sizes > TINY, sizes, 1)
-        forward = weights * self.matrix if self.matrix.ndim == 1 else weights @ self.matrix
-        reach = np.abs(weights) * size if size.ndim == 1 else np.abs(weights) @ size
-        moved = before - self.center
-        gap = moved @ forward + weights @ self.offset - after @ weights
-        room = np.abs(moved, out=moved) @ reach + 2 * (center @ reach) + np.abs(weights) @ np.abs(self.offset)
-        noise = 8 * np.abs(weights).sum() * (self.offset_error + moved @ columns) + 2 * fro(forward) * error
-        return bool((np.isinf(noise) | (np.abs(gap) <= slack * room + noise)).all())
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = np.subtract(before, self.center, dtype=float)
+            typical = np.abs(moved[:256]).max(axis=0, where=np.isfinite(moved[:256]), initial=0.0)
+            room = _times(lost, typical) + constant + self.offset_error + typical @ columns
+            weights = random_weights(len(room)) / np.where(room > TINY, room, 1)
+            forward = _times(self.matrix.T, weights)
+            gap = moved @ forward + weights @ self.offset - np.asarray(after, dtype=float) @ weights
+            sizes = np.abs(weights)
+            allowed = np.abs(moved, out=moved) @ _times(lost.T, sizes) + sizes @ constant
+            allowed += fro(weights) * (self.offset_error + moved @ columns + self.size * error)
+            apart = ~(np.abs(gap) <= grow(allowed, n))
+            far = np.flatnonzero(apart & ~np.isfinite(gap))
+            reach = np.abs(before[far].astype(float)) + np.abs(self.center)
+            apart[far] = np.maximum(_times(A, reach.T).max(axis=0), reach.max(axis=1)) < largest(unit)
+        return not bool(apart.any())
 
 
 def _times(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -414,15 +454,22 @@ class NormalizeStep:
         lengths = self.lengths(X)
         return X / np.where(lengths < 10 * np.finfo(float).eps, 1.0, lengths)[:, None]
 
+    @property
+    def least(self) -> float:
+        """Rows shorter than this may be left as they are."""
+        return NEAR_ORIGIN * max(SINGLE, self.unit)
+
     def error(self, X: np.ndarray, x_error: np.ndarray) -> np.ndarray:
         """Per row, an upper bound (l2) of the error of :meth:`apply` at points known to within ``x_error``."""
         d = X.shape[1]
         lengths = self.lengths(X)
         slack = (1 + np.sqrt(d)) * x_error + gamma(d + 6) * np.linalg.norm(X, axis=1)
         # perhaps not normalised at all, or by a sum that overflows: nothing is known
-        near = (lengths < NEAR_ORIGIN + x_error * np.sqrt(d)) | ~(lengths < self.edge)
-        # a row of length one in its norm is of length sqrt(d) at most in l2, and so is what dividing may have cost
-        divided = gamma(d + 6, self.unit) * np.sqrt(d)
+        near = (lengths < self.least + x_error * np.sqrt(d)) | ~(lengths < self.edge)
+        # a row of length one in its norm is of length sqrt(d) at most in l2, and so is what dividing may have cost; squares
+        # that underflow are lost relative to that of the length
+        vanished = d * tiny(self.unit) / np.where(near, 1, lengths) ** 2
+        divided = (gamma(d + 6, self.unit) + vanished) * np.sqrt(d) + d * tiny(self.unit)
         return np.where(near, np.inf, grow(slack / np.where(near, 1, lengths) + divided, d + 8))
 
     def inward(self, radius: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -435,7 +482,7 @@ class NormalizeStep:
         r = np.asarray(radius, dtype=float)
         share = np.minimum(r, np.sqrt(2))
         turned = share * np.sqrt(1 - share**2 / 4) if self.norm == 2 else np.minimum(r / 2, 1)
-        room = np.minimum(lengths - NEAR_ORIGIN, self.edge - lengths)
+        room = np.minimum(lengths - self.least, self.edge - lengths)
         return np.maximum(shrink(np.minimum(lengths * turned, room), 16), 0)
 
 
@@ -524,14 +571,29 @@ class Link:
         How it carries a perturbation, in order.
     transform : callable
         Its own.
-    single : bool
-        Whether it, or a part of it, computes with float32 parameters.
+    kinds : tuple of numpy.dtype
+        Types of its fitted arrays of floating-point numbers.
+    known : bool
+        Whether it treats float16 as scikit-learn's steps do: it returns it, or converts it before anything else.
+    writes : bool
+        Whether it, or a part of it, may write into what it is given.
     """
 
     name: str
     carriers: tuple[Carrier, ...]
     transform: Callable[[Any], Any]
-    single: bool = False
+    kinds: tuple[np.dtype, ...] = ()
+    known: bool = True
+    writes: bool = False
+
+    def unit(self, given: np.dtype, made: np.dtype) -> float:
+        """The unit of rounding in which it makes numbers of one type from those of another (rounding page).
+
+        That of the narrowest of all types at hand: what is computed in place keeps the type of the points, however wide the
+        fitted arrays are. Only float16 is converted first by scikit-learn's steps that do not return it.
+        """
+        converted = self.known and given == np.float16 != made
+        return unit_of(made, *self.kinds, *(() if converted else (given,)))
 
 
 Carrier = AffineStep | LipschitzStep | EstimatedStep | ClipStep | NormalizeStep | ImputeStep | EncodeStep | ParallelStep

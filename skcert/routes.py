@@ -83,7 +83,10 @@ class Route:
 
     @classmethod
     def along(cls, links: tuple[Link, ...], missing: np.ndarray, labels: list[str] | None, units=()) -> Route:
-        """All steps of a chain: in real arithmetic, or as each is computed with its unit of rounding."""
+        """All steps of a chain: in real arithmetic, or as each is computed with its unit of rounding.
+
+        Steps side by side have a tuple of units for each part: of its steps, and of the factor of its outputs.
+        """
         route = cls.start(missing, labels)
         for place, link in enumerate(links):
             for carrier in link.carriers:
@@ -98,12 +101,12 @@ class Route:
 
     # -- putting steps together ------------------------------------------------------------------------------------
 
-    def then(self, carrier: Any, name: str, place: int, unit: float = 0.0) -> Route:
+    def then(self, carrier: Any, name: str, place: int, unit: Any = 0.0) -> Route:
         """The route with one more step, computed with this unit of rounding."""
         if isinstance(carrier, AffineStep):
-            return self._affine(_computed(carrier, unit), name)
+            return self._affine(_computed(carrier, unit, name), name)
         if isinstance(carrier, ImputeStep):
-            step = _computed(carrier.at(self._width(name)), unit)
+            step = _computed(carrier.at(self._width(name)), unit, name)
             read = np.isin(np.arange(len(carrier.values)), np.append(carrier.kept, carrier.flags))
             watched = self.watched | self._sources(read)
             return replace(self._affine(step), missing=np.zeros(len(step.offset), dtype=bool), watched=watched)
@@ -116,7 +119,7 @@ class Route:
                 f"Only estimates are known of the step {name!r} (lipschitz='clever'), and these only for pipelines whose other "
                 "steps are affine. Use lipschitz='global' or a number, or certify the space after it."
             )
-        if isinstance(carrier, NormalizeStep):
+        if isinstance(carrier, NormalizeStep | ClipStep):
             carrier = replace(carrier, unit=unit)
         if not isinstance(carrier, Bend):
             raise TypeError(
@@ -168,19 +171,21 @@ class Route:
         route = self._extended(n, name)._affine(AffineStep.selection(np.arange(before, before + n), before + n))
         return replace(route, frozen=frozen, missing=np.zeros(n, dtype=bool))
 
-    def _parallel(self, step: ParallelStep, name: str, place: int, unit: float) -> Route:
+    def _parallel(self, step: ParallelStep, name: str, place: int, units: Any) -> Route:
         missing = self._width(name)
         n, labels = len(missing), self.labels
         parts, columns = [], []
-        for branch in step.branches:
+        for number, branch in enumerate(step.branches):
+            *inner, outer = units[number] if isinstance(units, tuple) else (units,) * (len(branch.links) + 1)
             if branch.labels is not None and labels is not None:
                 at = np.array([labels.index(label) for label in branch.labels], dtype=int)
             else:
                 at = np.arange(n) if branch.columns is None else branch.columns
             names = None if labels is None else [labels[c] for c in at]
-            part = Route.along(branch.links, missing[at], names, [unit] * len(branch.links))
+            part = Route.along(branch.links, missing[at], names, inner)
             if branch.weight != 1.0:
-                part = part._affine(_computed(AffineStep.scaling(np.full(len(part._width(name)), branch.weight)), unit))
+                weights = AffineStep.scaling(np.full(len(part._width(name)), branch.weight))
+                part = part._affine(_computed(weights, outer, name))
             for bend in part.bends:
                 if isinstance(bend, LipschitzStep) or (len(step.branches) > 1 and not isinstance(bend, ClipStep)):
                     culprit = branch.links[part.places[part.bends.index(bend)]].name or branch.name
@@ -257,7 +262,7 @@ class Route:
         """Numbers of the links whose outputs only their own ``transform`` can tell."""
         return tuple(place for bend, place in zip(self.bends, self.places, strict=True) if isinstance(bend, LipschitzStep))
 
-    def trace(self, source: np.ndarray, seen) -> tuple[np.ndarray, np.ndarray | None, list[Stop]]:
+    def trace(self, source: np.ndarray, seen, given) -> tuple[np.ndarray, np.ndarray | None, list[Stop]]:
         """Points where the last piece begins.
 
         Parameters
@@ -265,6 +270,8 @@ class Route:
         source : ndarray of shape (n, n_columns + n_constants)
         seen : mapping of int to ndarray
             What the links in ``blind`` made of the points.
+        given : mapping of int to ndarray
+            What they made it of, as computed, where that is known: the error of an encoder is that at these numbers.
 
         Returns
         -------
@@ -278,20 +285,23 @@ class Route:
         for bend, piece, place in zip(self.bends, self.pieces, self.places, strict=False):
             before = np.zeros(len(points)) if error is None else error
             if isinstance(bend, LipschitzStep):
-                given = points
+                here = points
                 if piece is not None and not piece.is_identity:
                     before = grow(piece.error(points) + piece.size * before)
-                    given = points if bend.inward is None and bend.rounding is None else piece.apply(points)
+                    if place in given:
+                        here = given[place]
+                    elif bend.inward is not None or bend.rounding is not None:
+                        here = piece.apply(points)
                 # it was given what the steps before it computed, here and elsewhere in the ball: twice their error
-                lost = 2 * bend.constant * before + (0.0 if bend.rounding is None else bend.rounding(given, seen[place]))
-                stops.append(Stop(given, before, grow(lost), seen[place]))
+                lost = 2 * bend.constant * before + (0.0 if bend.rounding is None else bend.rounding(here, seen[place]))
+                stops.append(Stop(here, before, grow(lost), seen[place]))
                 points, error = seen[place], None  # what follows was given these very numbers
                 continue
             if piece is not None:
                 before = grow(piece.error(points) + piece.size * before)
                 points = piece.apply(points)
             stops.append(Stop(points, before))
-            error = bend.error(points, before) if isinstance(bend, NormalizeStep) else before
+            error = bend.error(points, before) if isinstance(bend, NormalizeStep) else grow(before + bend.slip)
             points = bend.apply(points)
         return points, error, stops
 
@@ -422,8 +432,11 @@ EFFECTS: dict[type, str] = {
 }
 
 
-def _computed(step: AffineStep, unit: float) -> AffineStep:
-    return step.computed(unit) if unit else step
+def _computed(step: AffineStep, unit: float, name: str) -> AffineStep:
+    try:
+        return step.computed(unit) if unit else step
+    except Uncertifiable as reason:
+        raise Uncertifiable(f"The step {name!r} cannot be certified on these points. {reason}") from None
 
 
 # -- blocks ------------------------------------------------------------------------------------------------------------
@@ -435,7 +448,8 @@ def _pass(n: int) -> ClipStep:
 
 
 def _side_by_side(clips) -> ClipStep:
-    return ClipStep(np.concatenate([c.low for c in clips]), np.concatenate([c.high for c in clips]))
+    bounds = np.concatenate([c.low for c in clips]), np.concatenate([c.high for c in clips])
+    return ClipStep(*bounds, max(c.unit for c in clips))
 
 
 def _dense(piece: AffineStep) -> AffineStep:

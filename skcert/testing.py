@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -15,9 +14,11 @@ from skcert._certificate import Certificate
 from skcert._points import Points, predicted, transformed
 from skcert._printing import round_up
 from skcert._progress import bar
+from skcert._request import labelled
 from skcert.adapters import Uncertifiable
 from skcert.adapters.composites import is_nothing, link, unrolled
 from skcert.backends.arrays import like, to_host
+from skcert.geometry.rounding import unit_of
 from skcert.perturbations import check_norm
 from skcert.routes import Route
 
@@ -150,10 +151,8 @@ def _scale_of(feature_scale: Any, d: int, names: list | None) -> np.ndarray:
     """The feature scale by position."""
     if feature_scale is None:
         return np.ones(d)
-    if names is not None and hasattr(feature_scale, "to_dict"):
-        feature_scale = feature_scale.to_dict()
-    if isinstance(feature_scale, Mapping):
-        feature_scale = [feature_scale.get(name, 1.0) for name in names or ()]
+    if (scales := labelled(feature_scale, names)) is not None:
+        feature_scale = [scales.get(name, 1.0) for name in names or ()]
     scale = np.asarray(feature_scale, dtype=float)
     if scale.shape != (d,) or not (np.isfinite(scale) & (scale >= 0)).all():
         raise ValueError(
@@ -180,17 +179,22 @@ def _is_within(x: np.ndarray, z: np.ndarray, scale: np.ndarray, norm: float, rad
     return (sum(parts) if norm == 1 else max(parts, default=0)) <= limit
 
 
-def _typed(values: np.ndarray, single: np.ndarray) -> np.ndarray:
-    """Values as their columns hold them."""
-    if not single.any():
-        return values
-    return np.where(single, values.astype(np.float32), values)
+def _typed(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """The nearest values that columns of these types hold, shape of the last axis."""
+    for kind in set(kinds) - {np.dtype(float)}:
+        with np.errstate(over="ignore"):
+            values = np.where(kinds == kind, values.astype(kind), values)
+    return values
 
 
-def _ulps(values: np.ndarray, single: np.ndarray) -> np.ndarray:
-    """Size of the last place of typed values."""
-    units = np.spacing(np.abs(values))
-    return np.where(single, np.spacing(np.abs(values).astype(np.float32)), units) if single.any() else units
+def _ulps(values: np.ndarray, kinds: Any) -> np.ndarray:
+    """Units in the last place of values in these types."""
+    sizes = np.abs(values)
+    units = np.spacing(sizes)
+    for kind in set(np.ravel(kinds)) - {np.dtype(float)}:
+        with np.errstate(over="ignore"):
+            units = np.where(kinds == kind, np.spacing(sizes.astype(kind)), units)
+    return units
 
 
 def _firsts(who: np.ndarray, *keys: np.ndarray) -> np.ndarray:
@@ -213,7 +217,7 @@ class _Search:
         self.columns = np.flatnonzero(mobile)
         self.may = mobile & np.isfinite(self.x)
         self.scale = np.where(scale > 0, scale, 1.0)
-        self.single = np.array([kind == np.float32 for kind in points.types()], dtype=bool)
+        self.kinds = points.types()
         units = np.where(self.may, np.abs(self.x) / self.scale, 0.0)
         self.unit = float(units.max(initial=0.0)) or 1.0  # what an infinite radius is measured in
         self.share, self.length = np.full(n, np.inf), np.full(n, np.inf)  # of the violations found
@@ -239,7 +243,7 @@ class _Search:
     def rows(self, who: np.ndarray, z: np.ndarray) -> Any:
         """These candidates in the container of X."""
         if isinstance(self.points.origin, np.ndarray) and self.points.origin.dtype != object:
-            return z.astype(self.points.values.dtype).reshape(len(z), *self.points.origin.shape[1:])
+            return z.astype(self.kinds[0]).reshape(len(z), *self.points.origin.shape[1:])
         return self.points.moved(who, z, self.columns)
 
     # -- lengths ---------------------------------------------------------------------------------------------------
@@ -254,7 +258,7 @@ class _Search:
 
     def settled(self, who: np.ndarray, z: np.ndarray, limit: np.ndarray) -> np.ndarray:
         """Representable points next to these, brought back to ``limit`` where they are further away, ulp by ulp at last."""
-        z = _typed(z, self.single)
+        z = _typed(z, self.kinds)
         z = np.where(self.may[who] & np.isfinite(z), z, self.x[who])
         over = np.arange(len(z))
         for _ in range(4):
@@ -271,9 +275,9 @@ class _Search:
             if not len(far):
                 break
             at, sign = over[far], np.sign(z[over[far], k] - self.x[who[over[far]], k])
-            ulp = _ulps(z[at, k], self.single[k])
+            ulp = _ulps(z[at, k], self.kinds[k])
             here, start = z[at, k], self.x[who[at], k]
-            back = _typed(here - sign * np.maximum((excess * self.scale[k]).astype(float), ulp), self.single[k])
+            back = _typed(here - sign * np.maximum((excess * self.scale[k]).astype(float), ulp), self.kinds[k])
             z[at, k] = np.where(sign * (back - start) > 0, back, start)
             over = np.unique(at)
         return z
@@ -289,7 +293,7 @@ class _Search:
         v += self.x[who]
         if settle:
             return self.settled(who, v, limit)
-        v = _typed(v, self.single)
+        v = _typed(v, self.kinds)
         return np.where(self.may[who] & np.isfinite(v), v, self.x[who])
 
     # -- trying ----------------------------------------------------------------------------------------------------
@@ -369,8 +373,8 @@ class _Search:
         K = len(self.deployed.classes)
         for part in self.blocks(m, 8 * 2 * len(c) * max(d, K)):
             w, at = who[part], z[part]
-            step = np.maximum(h[part, None] * self.scale, 256 * _ulps(at, self.single))
-            ends = [_typed(at + sign * step, self.single) for sign in (1, -1)]
+            step = np.maximum(h[part, None] * self.scale, 256 * _ulps(at, self.kinds))
+            ends = [_typed(at + sign * step, self.kinds) for sign in (1, -1)]
             probes = np.repeat(at[None, :, None, :], 2, axis=0).repeat(len(c), axis=2)
             for end, probe in zip(ends, probes, strict=True):
                 probe[:, np.arange(len(c)), c] = np.where(self.may[w][:, c], end[:, c], at[:, c])
@@ -398,7 +402,7 @@ class _Search:
     def _descend(self, rows: np.ndarray, limits: np.ndarray) -> None:
         """Steps of the length of the radius against the slope, whole and averaged with the last, from the best point so far."""
         before = None
-        tolerance = np.sqrt(np.finfo(np.float32 if self.single.any() else float).eps)
+        tolerance = np.sqrt(2 * unit_of(*self.kinds))
         at = self.x[rows]
         for _ in range(STEPS):
             if not len(rows):
@@ -456,7 +460,7 @@ class _Search:
             large = moves / np.maximum(moves.max(axis=1, initial=0.0), np.finfo(float).tiny)[:, None]
             chance = np.where((np.arange(len(who)) % 2)[:, None], large, min(1.0, 4 / d))
             ulps = self.rng.randint(-3, 4, z.shape) * (self.rng.random_sample(z.shape) < chance)
-            self.tried(who, self.settled(who, z + ulps * _ulps(z, self.single), limits[who]))
+            self.tried(who, self.settled(who, z + ulps * _ulps(z, self.kinds), limits[who]))
 
     def shorten(self) -> None:
         """Halve the way to each violation as long as the point stays one."""
@@ -464,7 +468,7 @@ class _Search:
         ends, low, high = self.found[who], np.zeros(len(who)), np.ones(len(who))
         for _ in range(HALVINGS if len(who) else 0):
             middle = (low + high) / 2
-            z = _typed(self.x[who] + middle[:, None] * (ends - self.x[who]), self.single)
+            z = _typed(self.x[who] + middle[:, None] * (ends - self.x[who]), self.kinds)
             kept = self.tried(who, np.where(self.may[who], z, self.x[who]), watch=False)
             low, high = np.where(kept, low, middle), np.where(kept, middle, high)
 
@@ -539,6 +543,8 @@ def check_certificate(estimator, X, certificate, *, n_directions=64, random_stat
         raise TypeError(
             f"certificate must be a skcert.Certificate, got {type(certificate).__name__}: pass what skcert.certify returns."
         )
+    if isinstance(estimator, type) or not hasattr(estimator, "predict"):
+        raise TypeError(f"estimator must be the fitted classifier that was certified, got {estimator!r}, which cannot predict.")
     if certificate.method == "randomized-smoothing":
         raise ValueError(
             "The certificate is about the smoothed classifier, of which predict is an estimate from n_select votes: another "

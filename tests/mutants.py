@@ -1,16 +1,28 @@
 """One-line mistakes, each applied to a copy of the package, each of which the suite must notice: ``make mutants``.
 
-Run with names of mutants as arguments to try only those.
+A mutant is killed when a test fails on it that passes on the code as it is. What killed it last time is tried first
+(``killers.json``), and it survives only after every test has passed. Run with names of mutants as arguments to try only those.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib.util import cache_from_source
 from pathlib import Path
+from queue import Queue
+
+import pytest
+from joblib import cpu_count
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,8 +52,8 @@ MUTANTS = {
     "compose steps in the wrong order": ("routes.py", "made = step if last is None else last.then(step)", "made = step if last is None or len(last.offset) != step.n_inputs or last.n_inputs != len(step.offset) else step.then(last)"),
     "multiply by the Lipschitz constant": ("routes.py", "shrink(radius / factor)", "shrink(radius * factor)"),
     "forget the steps before a Lipschitz one": ("routes.py", "constant * (1.0 if step is None else step.stretch(norm, after))", "constant"),
-    "skip the check of the folded map": ("perturbations.py", "return bool((np.isinf(noise) | (np.abs(gap) <= slack * room + noise)).all())", "return True"),
-    "skip the check of the predictions": ("_certify.py", "if not (short <= (1e-3 if single else 1e-9) * size).all():", "if False:"),
+    "skip the check of the folded map": ("perturbations.py", "return not bool(apart.any())", "return True"),
+    "skip the check of the predictions": ("_certify.py", "        if wrong.any():", "        if False:"),
     "accept any subclass": ("adapters/__init__.py", "        if not changed:", "        if True:"),
     "drop log det from the score": ("_gmm.py", "2 * log_priors - log_dets,", "2 * log_priors,"),
     "halve the priors' weight": ("_gmm.py", "2 * log_priors - log_dets,", "log_priors - log_dets,"),
@@ -58,7 +70,7 @@ MUTANTS = {
     "lengthen the attack by nothing": ("_certify.py", "STRETCHES = (0.0, 1e-9, 1e-7, 5e-7, 5e-6, 5e-5, 5e-4, 5e-3, 0.05, 0.5)", "STRETCHES = (-1e-6,)"),
     "forget the error of the coefficients": ("discriminants.py", "coef_error = grow(lost + wrong, d + 8)", "coef_error = 0 * lengths"),
     "forget the error of the scores": ("discriminants.py", "return grow(score + rounding + of_class(self.constant_error, k), d + 8), grow(slope, d + 8), rounding, lengths", "return 0 * score, grow(slope, d + 8), rounding, lengths"),
-    "share one tolerance between features of different units": ("perturbations.py", "/ np.where(sizes > TINY, sizes, 1)\n", "/ sizes.max()\n"),
+    "share one tolerance between features of different units": ("perturbations.py", "/ np.where(room > TINY, room, 1)\n", "/ room.max()\n"),
     "ignore the feature scale": ("_passages.py", "route.narrow(norm, None if (whole == 1).all() else whole)", "route.narrow(norm, None)"),
     "compare scores by signs alone": ("perturbations.py", "return rng.uniform(0.5, 1.0, n) * rng.choice([-1.0, 1.0], n)", "return np.ones(n)"),
     "believe any scores of the model": ("boundaries/affine.py", "if not (np.abs(with_scores - (X @ slope + constant)) <= 2e-11 * len(scores) * reach).all():", "if False:"),
@@ -85,7 +97,17 @@ MUTANTS = {
     "explain in scaled units what is measured in others": ("_explanation.py", "return np.nan_to_num(self.after - self.before)", "return np.nan_to_num(self.after - self.before) / np.where(self.scale > 0, self.scale, 1)"),
     "forget that predict rounds": ("boundaries/affine.py", "share = gamma(d.n_features + 12, unit)", "share = 0.0"),
     "forget that predict rounds away from the point": ("discriminants.py", "return grow(gamma(2 * self.n_features + 16, unit) * growth)", "return 0 * growth"),
-    "take float32 for float64": ("_points.py", "return SINGLE if any(kind == np.float32 for kind in kinds) else UNIT", "return UNIT"),
+    "take float32 for float64": ("geometry/rounding.py", "return max((UNITS.get(np.dtype(kind), UNIT) for kind in kinds), default=UNIT)", "return UNIT"),
+    "forget the type of the points of a step": ("perturbations.py", "return unit_of(made, *self.kinds, *(() if converted else (given,)))", "return unit_of(made, *self.kinds)"),
+    "numbers of 16 bits make float64 of float32": ("adapters/models.py", "return unit_of(np.result_type(given, model.coef_.dtype), np.result_type(given, np.asarray(model.intercept_).dtype))", "return unit_of(given)"),
+    "bounds of a clip are exact in every type": ("routes.py", "else grow(before + bend.slip)", "else before"),
+    "every type holds every coefficient": ("perturbations.py", "kind.smallest_subnormal / smaller, 0.0)", "0 * smaller, 0.0)"),
+    "let steps write into the points": ("_points.py", "own_copy(X) if may_write(estimator) else X", "X"),
+    "only the step itself may write": ("_fitted.py", "not _is_own(part) for part in parts_of(estimator)", "not _is_own(part) for part in [estimator]"),
+    "a model that changed is believed": ("_fitted.py", "            if found != held:", "            if False:"),
+    "a rule of our own that changed is believed": ("_certify.py", "discriminant_of(self._model) is not self._rule:", "False:"),
+    "what overflows contradicts": ("_certify.py", "beyond[at] = (found.winner == 0) & (found.radius > 0)", "beyond[at] = found.winner == 0"),
+    "a network is given exact numbers": ("routes.py", "here = given[place]", "here = piece.apply(points)"),
     "forget what the steps lose": ("routes.py", "return step.computed(unit) if unit else step", "return step"),
     "lose nothing in the step before": ("perturbations.py", "both, constants = _composed(B, lost), _times(B, constant)", "both, constants = _composed(B, 0 * lost), _times(B, 0 * constant)"),
     "forget the squares of NearestCentroid": ("adapters/models.py", "return replace(rule, squared=(np.ones(centroids.shape[1]), row_norms(centroids).max()))", "return rule"),
@@ -113,8 +135,24 @@ MUTANTS = {
     "the variance is the deviation": ("lipschitz/layers.py", "return grow(np.abs(weight) / np.sqrt(as_array(layer.running_var) + layer.eps))", "return grow(np.abs(weight) / (as_array(layer.running_var) + layer.eps))"),
     "a sum is as steep as its steepest term": ("lipschitz/product.py", "return terms[0] if len(terms) == 1 else float(grow(sum(terms)))", "return max(terms)"),
     "squares of a concatenation do not add up": ("lipschitz/product.py", "return float(grow(math.sqrt(sum(squares)), 4 * len(squares) + 8))", "return float(grow(math.sqrt(max(squares))))"),
-    "work in place goes unnoticed": ("lipschitz/product.py", "        if not changed:", "        if True:"),
-    "hooks go unnoticed": ("lipschitz/product.py", "return replaced or any(getattr(module, hooks) for hooks in _HOOKS)", "return False"),
+    "work in place goes unnoticed": ("lipschitz/product.py", "        if not written:", "        if True:"),
+    "memory in tuples goes unnoticed": ("lipschitz/network.py", "for part in parts for tensor in tensors_in(part)] if isinstance(parts, (tuple, list)) else []", "for part in parts for tensor in tensors_in(part)] if False else []"),
+    "h += x is h + x": ("lipschitz/network.py", 'setattr(_Value, f"__{_name}__", _recorded(_name))', "pass"),
+    "inference mode counts no changes": ("lipschitz/network.py", "with torch.inference_mode(False), torch.no_grad():  # inference", "with torch.no_grad():  # inference"),
+    "a contraction may write elsewhere": ("lipschitz/product.py", "if not known or len(read) != 1 or not", "if not known or not"),
+    "only what torch counts is written": ("lipschitz/network.py", "if not _same_numbers(tensor, old)]", "if False]"),
+    "bits are numbers": ("lipschitz/product.py", "return len(dtypes) == 1 and dtypes <= set(FLOATS)", "return True"),
+    "settings as they are at the end": ("lipschitz/network.py", 'node.meta["module"] = _as_it_is(module)', 'node.meta["module"] = module'),
+    "alpha is everybody's": ("lipschitz/product.py", '{"rsub": [-alpha, 1.0],', '{"rsub": [1.0, -alpha],'),
+    "unknown arguments do not matter": ("lipschitz/calls.py", "if key not in parameters and key not in _HARMLESS and not", "if False and not"),
+    "a function is what its name says": ("lipschitz/calls.py", "    return _TORCH.get(target)\n", '    return _plain(getattr(target, "__name__", ""))\n'),
+    "an operator is what its name says": ("lipschitz/calls.py", "if getattr(torch.ops.aten, name, None) is packet else None", "if True else None"),
+    "global hooks go unnoticed": ("lipschitz/network.py", "    if any(hooks):", "    if False:"),
+    "no steps of the power method": ("lipschitz/network.py", "_STEPS, _LENGTHS = 3,", "_STEPS, _LENGTHS = 1,"),
+    "training mode goes unnoticed": ("lipschitz/layers.py", "if layer.training or layer.running_var is None:", "if layer.running_var is None:"),
+    "instance norms remember in training mode": ("lipschitz/layers.py", "own = layer.training or not layer.track_running_stats", "own = not layer.track_running_stats"),
+    "subclasses of tensors are tensors": ("lipschitz/product.py", "return bool(own) or subclassed or any", "return bool(own) or any"),
+    "hooks go unnoticed": ("lipschitz/product.py", "any(getattr(module, hooks) for hooks in _HOOKS)", "False"),
     "rows beside a row do not matter": ("lipschitz/product.py", "    if not network.alone:", "    if False:"),
     "every unit keeps its sign": ("lipschitz/local.py", "above, below = value > reach, value < -reach", "above, below = value > 0, value < 0"),
     "undecided units add nothing": ("lipschitz/local.py", "added.add_(_length(off) * _length(columns * (off > 0)).clamp(max=norm))", "added.add_(0 * _length(off))"),
@@ -187,7 +225,7 @@ MUTANTS = {
     "underflow in the constant of a network": ("shaping/layers.py", "total = max(float(grow(total * layer.constant)), SMALLEST)", "total = float(grow(total * layer.constant))"),
     "rounding of the last layer of a network alone": ("shaping/layers.py", "lost = grow(layer.constant * lost + sums)", "lost = grow(sums)"),
     "rounding of a network at one end": ("adapters/shaping.py", "lost = 2 * layers.rounding(points)", "lost = layers.rounding(points)"),
-    "a network that changed is believed": ("adapters/shaping.py", "if (apart > lost + AGREES * size).any():", "if False:"),
+    "a network that changed is believed": ("adapters/shaping.py", "if (_lengths(layers.apply(points) - latents) > lost).any():", "if False:"),
     "the smaller of a pair twice": ("shaping/layers.py", "np.hstack([np.maximum(first, second), np.minimum(first, second)])", "np.hstack([np.minimum(first, second), np.minimum(first, second)])"),
     "weights orthogonal to float32 only": ("shaping/networks.py", "Layer(as_array(part.weight(torch.float64)),", "Layer(as_array(part.weight()),"),
     "minimise the coding rate reduction": ("shaping/training.py", "loss = self.iso * isotropy_penalty(Z, y) - coding_rate_reduction(Z, y, EPS)", "loss = self.iso * isotropy_penalty(Z, y) + coding_rate_reduction(Z, y, EPS)"),
@@ -198,53 +236,149 @@ MUTANTS = {
     "last rows as they are": ("geometry/products.py", "TOGETHER = 16", "TOGETHER = 1"),
     "points judged with noise": ("shaping/training.py", "network(points[part.to(rules.device)])", "network(points[part.to(rules.device)] + noise * torch.randn_like(points[part.to(rules.device)]))"),
     "keep the last epoch, whatever it reaches": ("shaping/training.py", "if reached.certified_accuracy >= best - math.sqrt", "if True or reached.certified_accuracy >= best - math.sqrt"),
+    "a GPU that contradicts the CPU is believed": ("backends/cuda/__init__.py", "            if seen is None:", "            if True:"),
+    "a GPU that contradicted the CPU is used again": ("backends/cuda/__init__.py", "            _DISTRUSTED.add((cupy, device.id))\n", ""),
+    "a radius of a GPU may be of any length": ("backends/cuda/comparison.py", "return np.flatnonzero(unknown | other | long | short)", "return np.flatnonzero(unknown | other | short)"),
+    "NaN from a GPU is no contradiction": ("backends/cuda/comparison.py", "return np.flatnonzero(unknown | other | long | short)", "return np.flatnonzero(other | long | short)"),
+    "the attack limits every radius of a GPU": ("backends/cuda/comparison.py", "return np.where(doubt < UNDECIDED, np.minimum(found, same * (1 + 2 * doubt)), found)", "return found"),
+    "only the first rows of a GPU are compared": ("backends/cuda/comparison.py", "return np.concatenate([np.arange(first), np.sort(between), np.arange(n - last, n)])", "return np.arange(wanted)"),
+    "kernels forget the rounding of the spectrum": ("backends/cuda/kernels.cu", "return sign * w[k] - pair[LOWERED]; };", "return sign * w[k] + 1e5 * pair[LOWERED]; };"),
+    "kernels drop NaN": ("backends/cuda/kernels.cu", "if (isnan(value) || isnan(other.value)) return isnan(value) && (!isnan(other.value) || at < other.at);", "if (isnan(value) || isnan(other.value)) return isnan(other.value) && !isnan(value);"),
+    "kernels forget the errors of scores": ("backends/cuda/kernels.cu", "margin = gap - error;", "margin = gap;"),
+    "kernels keep the mirrored spectrum": ("backends/cuda/kernels.cu", "double sign = flip ? -1.0 : 1.0;", "double sign = 1.0;"),
+    "kernels read subnormal numbers as 0": ("backends/cuda/kernels.cu", "return size * (bits == size ? 0x1p-149 : -0x1p-149);", "return 0.0;"),
 }  # fmt: skip
 
-#: what kills them, the fastest first
-SUITES = [
-    ["tests/unit/test_routes.py", "tests/oracle", "tests/unit/test_quadric.py", "tests/unit/test_gmm.py"],
-    ["tests/unit/test_mixture_geometry.py", "tests/soundness/test_mixtures.py", "tests/soundness/test_rounding.py"],
-    ["tests/soundness", "tests/unit/test_certify.py", "tests/unit/test_explanation.py"],
-    ["tests/unit/test_lipschitz.py", "tests/unit/test_shaping.py"],
-    ["tests/unit/test_batches.py", "tests/unit/test_mapped.py", "tests/backends/test_array_api.py"],
-    ["tests/statistical", "tests/unit/test_smoothing.py", "tests/unit/test_noise.py"],
-    ["tests/unit/test_report.py", "tests/unit/test_diagnostics.py"],
-    ["tests/unit/test_steps.py", "tests/unit/test_models.py"],
-    ["tests/pipelines"],
-]
+#: what killed each of them last time, written by every run
+KILLERS = Path(__file__).with_name("killers.json")
+#: files of tests in one call of pytest, since collecting all of them takes longer than most tests
+PORTION = 6
+#: seconds until tests that do not end are stopped
+PATIENCE = 3600
 
 
-def survives(name: str | None) -> str | None:
-    """None if the suite fails on this mutant; otherwise what went wrong. ``name=None`` is the code as it is."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for part in ("skcert", "tests", "benchmarks"):
-            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", copy)
-        if name is not None:
-            file, old, new = MUTANTS[name]
-            source = copy / "skcert" / file
-            text = source.read_text()
-            if text.count(old) != 1:
-                return f"its line occurs {text.count(old)} times in {file}: the list is out of date"
-            source.write_text(text.replace(old, new))
-        for suite in SUITES:
-            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0", *suite]
-            if subprocess.run(command, cwd=copy, capture_output=True).returncode == 1:
-                return None
-    return "the suite passes on it"
+@dataclass(frozen=True)
+class Outcome:
+    """What pytest says of some tests: the first that failed; without one, why they say nothing, or "" if all passed."""
+
+    failed: str | None = None
+    trouble: str = ""
+
+
+# -- one mutant ------------------------------------------------------------------------------------------------------------
+
+
+def mutated(text: str, old: str, new: str) -> str:
+    """The source with the mistake; an error unless its line occurs exactly once."""
+    if text.count(old) != 1:
+        raise ValueError(f"its line occurs {text.count(old)} times in its file: the list is out of date")
+    return text.replace(old, new)
+
+
+def run(tests: list[str], copy: Path) -> Outcome:
+    """Run these tests in a copy of the project until the first of them fails; what cannot be imported is no failure."""
+    verdict = copy / "first_failure"
+    verdict.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "tests.first_failure", "--continue-on-collection-errors"]
+    command += ["--tb=no", "-o", f"cache_dir={copy.parent / 'cache'}", *tests]
+    known = {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "FIRST_FAILURE": str(verdict)}
+    try:
+        done = subprocess.run(command, cwd=copy, env=os.environ | known, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return Outcome(trouble=f"no end after {PATIENCE} s")
+    if verdict.exists():
+        return Outcome(failed=verdict.read_text())
+    if done.returncode in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        return Outcome()
+    return Outcome(trouble=f"pytest ended with {done.returncode}: {' '.join((done.stdout + done.stderr).split())[-300:]}")
+
+
+def attempts(name: str, killers: dict[str, str], files: list[str]) -> Iterator[list[str]]:
+    """Tests to run until one fails: what killed this mutant, then others of its file, then every file, likeliest first."""
+    if name in killers:
+        yield [killers[name]]
+    near = [killers[other] for other in MUTANTS if other in killers and MUTANTS[other][0] == MUTANTS[name][0]]
+    if near:
+        yield list(dict.fromkeys(near))
+    of_file, of_all = (Counter(killer.split("::")[0] for killer in some) for some in (near, killers.values()))
+    order = sorted(files, key=lambda file: (-of_file[file], -of_all[file], file))
+    for start in range(0, len(order), PORTION):
+        yield order[start : start + PORTION]
+
+
+def judge(name: str, killers: dict[str, str], copy: Path) -> Outcome:
+    """The test that kills this mutant; without one, what went wrong."""
+    file, old, new = MUTANTS[name]
+    source = copy / "skcert" / file
+    text = source.read_text()
+    compiled = Path(cache_from_source(str(source)))  # one of the same second and size would be taken for the source's
+    troubles: dict[str, None] = {}
+    try:
+        source.write_text(mutated(text, old, new))
+        compiled.unlink(missing_ok=True)
+        for tests in attempts(name, killers, files_of_tests(copy)):
+            outcome = run(tests, copy)
+            if outcome.failed:
+                return outcome
+            whole_files = not any("::" in test for test in tests)  # a test that was renamed cannot be run
+            if outcome.trouble and whole_files:
+                troubles[outcome.trouble] = None
+    except ValueError as error:
+        return Outcome(trouble=str(error))
+    finally:
+        source.write_text(text)
+        compiled.unlink(missing_ok=True)
+    return Outcome(trouble="; ".join(troubles) or "all tests pass on it")
+
+
+# -- all of them -----------------------------------------------------------------------------------------------------------
+
+
+def files_of_tests(root: Path) -> list[str]:
+    """Everything that ``pytest`` runs, by file, but for the tests of this list, which fail on every mutant; docstrings last."""
+    files = {str(path.relative_to(root)) for path in (root / "tests").rglob("test_*.py")} - {"tests/unit/test_mutants.py"}
+    return [*sorted(files), "skcert"]
+
+
+def remembered() -> dict[str, str]:
+    """Mutants that are still in the list, and what killed them."""
+    known = json.loads(KILLERS.read_text()) if KILLERS.exists() else {}
+    return {name: known[name] for name in MUTANTS if name in known}
+
+
+def copied(folder: Path) -> Path:
+    """A copy of the project in a folder of its own."""
+    unneeded = shutil.ignore_patterns(".*", "__pycache__", "_build")
+    return Path(shutil.copytree(ROOT, folder / "skcert", ignore=unneeded))
 
 
 def main() -> int:
-    names = sys.argv[1:] or list(MUTANTS)
-    if survives(None) is None:
-        print("The suite fails on the code as it is: nothing can be said about mutants.")
+    names, killers, alive = sys.argv[1:] or list(MUTANTS), remembered(), 0
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(cpu_count()) as pool:
+        copies: Queue[Path] = Queue()
+        for number in range(cpu_count()):
+            copies.put(copied(Path(folder) / str(number)))
+
+        def judged(name: str) -> tuple[str, Outcome, float]:
+            copy, start = copies.get(), time.monotonic()
+            try:
+                return name, judge(name, dict(killers), copy), time.monotonic() - start
+            finally:
+                copies.put(copy)
+
+        for work in as_completed([pool.submit(judged, name) for name in names]):
+            name, outcome, seconds = work.result()
+            if outcome.failed:
+                killers[name] = outcome.failed
+                KILLERS.write_text(json.dumps({each: killers[each] for each in MUTANTS if each in killers}, indent=1) + "\n")
+            alive += outcome.failed is None
+            found = f"killed    {name}, by {outcome.failed}" if outcome.failed else f"SURVIVES  {name}: {outcome.trouble}"
+            print(f"{found} ({seconds:.0f} s)", flush=True)
+        used = sorted({killers[name] for name in names if name in killers})
+        unchanged = run(used, copies.get()) if used else Outcome()
+    if unchanged != Outcome():
+        print(f"On the code as it is, what kills mutants must pass: {unchanged.failed or ''}{unchanged.trouble}")
         return 2
-    alive = 0
-    with ThreadPoolExecutor(2) as pool:
-        for name, verdict in zip(names, pool.map(survives, names), strict=True):
-            alive += verdict is not None
-            print(f"{'killed  ' if verdict is None else 'SURVIVES'}  {name}" + (f": {verdict}" if verdict else ""), flush=True)
     print(f"{len(names) - alive} of {len(names)} killed")
     return int(alive > 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import _safe_indexing
 
+from skcert._fitted import float_types, may_write
+from skcert._points import transformed
 from skcert._shaper import CertifiedMarginClassifier
 from skcert.adapters import Uncertifiable, inherits, perturbation_of, register_perturbation
 from skcert.backends.arrays import hosted
@@ -78,9 +81,8 @@ def link(name: str, step: Any) -> Link:
     step = hosted(step)
     carriers = perturbation_of(step)
     carriers = carriers if isinstance(carriers, tuple) else (carriers,)
-    single = any(getattr(value, "dtype", None) == np.float32 for value in vars(step).values())
-    inner = (each for part in carriers if isinstance(part, ParallelStep) for branch in part.branches for each in branch.links)
-    return Link(name, carriers, step.transform, single or any(each.single for each in inner))
+    known = type(step).__module__.startswith(("sklearn.", "skcert."))
+    return Link(name, carriers, partial(transformed, step), float_types(step), known, may_write(step))
 
 
 def chain(estimator: Any) -> tuple[Link, ...]:

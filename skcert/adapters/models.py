@@ -17,11 +17,12 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.svm import LinearSVC
 
 from skcert._affine import Affine as Head
+from skcert._fitted import float_types, parts_of
 from skcert._gmm import CertifiedGMMClassifier
 from skcert.adapters import Discriminant, Uncertifiable, _find, register_discriminant
 from skcert.discriminants import Affine, Quadratic
 from skcert.estimation import SQUARE_LIMIT
-from skcert.geometry.rounding import SINGLE, UNIT, fro, gamma, grow, product, row_norms, spectral
+from skcert.geometry.rounding import SINGLE, UNIT, fro, gamma, grow, product, row_norms, spectral, unit_of
 
 
 def gaussian_mixture(model: CertifiedGMMClassifier) -> Discriminant:
@@ -88,18 +89,23 @@ _LINEAR: dict[type, Any] = {
 }
 
 
-def unit_of_scores(model: Any, unit: float) -> float:
-    """The unit of rounding in which ``predict`` computes on latents of this one.
+def unit_of_scores(model: Any, given: np.dtype) -> float:
+    """The unit of rounding in which ``predict`` computes on latents of this type.
 
-    Ours is float64 on every input. Arrays of two types make the wider one; but what a model makes of its own parameters alone,
-    such as the logarithms of its variances, is of their type. Of models that keep nothing known the narrower type is assumed.
+    Ours is float64 on every input. Points meet the fitted parameters in the type that NumPy promotes both to: 8 and 16 bits
+    and float32 make float32. What a model makes of its own parameters alone, such as the logarithms of its variances, is of
+    their type. Of models that are not known to meet every point with a parameter the type of the points counts as well.
     """
     if isinstance(model, CertifiedGMMClassifier | Head):
         return UNIT
-    kept = [getattr(model, name) for name in ("coef_", "theta_", "means_") if hasattr(model, name)]
-    if kept and all(np.asarray(values).dtype == np.float64 for values in kept):
-        return UNIT
-    return unit if hasattr(model, "coef_") or not kept else SINGLE
+    if hasattr(model, "coef_"):
+        return unit_of(np.result_type(given, model.coef_.dtype), np.result_type(given, np.asarray(model.intercept_).dtype))
+    if hasattr(model, "centroids_"):  # scikit-learn takes distances of rows in float64, unless both are float32
+        both = given == np.float32 == model.centroids_.dtype
+        return unit_of(given if both else np.dtype(float))
+    kept = {kind for part in parts_of(model) for kind in float_types(part)}
+    own = () if hasattr(model, "theta_") or hasattr(model, "means_") else (given,)
+    return unit_of(*kept, *(np.result_type(given, kind) for kind in kept), *own)
 
 
 def compares_own_scores(model: Any) -> bool:

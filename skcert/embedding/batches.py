@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +11,12 @@ import numpy as np
 from skcert.embedding.images import Images, image_reader
 from skcert.embedding.torch_modules import as_own_tensor, sent
 
-__all__ = ["batch_reader", "encoder_call", "input_type", "prepare"]
+__all__ = ["batch_reader", "encoder_call", "input_type", "is_out_of_memory", "prepare"]
+
+# What allocators say in a plain RuntimeError (torch on a CPU, XLA, older CUDA).
+_OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+# What torch and its models say of a batch that has another shape than they expect.
+_SHAPE_WORDS = ("shape", "size", "dim", "input", "channel", "height", "width", "unpack")
 
 
 def batch_reader(rows, module, device, preprocess, input_shape) -> Callable[[int, int], Any]:
@@ -55,6 +61,16 @@ def input_type(module):
     return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an exception says that memory has run out."""
+    if isinstance(error, MemoryError):
+        return True
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in _OUT_OF_MEMORY_WORDS)
+
+
 def encoder_call(encoder, module, texts: bool, output, captured: list) -> Callable[[Any], Any]:
     """The function that takes a batch to the encoder's raw output, or to that of its sub-module `output`.
 
@@ -70,11 +86,33 @@ def encoder_call(encoder, module, texts: bool, output, captured: list) -> Callab
         raise TypeError(f"encoder of type {type(encoder).__name__} is not callable on a batch.")
 
     def call(batch):
-        # What a tokenizer returns holds the module's arguments by name.
-        result = encoder(**batch) if module is not None and isinstance(batch, Mapping) else encoder(batch)
+        result = encoder(batch) if module is None else _through(encoder, batch)
         return result if output is None else _only(captured, output)
 
     return call
+
+
+def _through(encoder, batch) -> Any:
+    """What a torch encoder makes of a batch, or in words that it cannot take texts or rows of this shape."""
+    try:  # what a tokenizer returns holds the module's arguments by name
+        return encoder(**batch) if isinstance(batch, Mapping) else encoder(batch)
+    except TypeError as reason:
+        if not isinstance(batch, list):
+            raise
+        raise TypeError(
+            f"X holds texts, of which the encoder {type(encoder).__name__} was given a list and failed: if it takes tensors, "
+            f"make them by preprocess=, a tokenizer. It said: {str(reason).splitlines()[0]}"
+        ) from reason
+    except (RuntimeError, ValueError, IndexError, AssertionError) as reason:
+        of_shape = hasattr(batch, "shape") and any(word in str(reason).lower() for word in _SHAPE_WORDS)
+        if not of_shape or is_out_of_memory(reason):
+            raise
+        shape = tuple(batch.shape)
+        raise ValueError(
+            f"the encoder {type(encoder).__name__} failed on a batch of shape {shape}, rows of {shape[1:]}: if it expects "
+            "other rows, pass their shape as input_shape=, such as (3, 224, 224), which flat rows then take, or convert "
+            f"batches by preprocess=. It said: {str(reason).splitlines()[0]}"
+        ) from reason
 
 
 def _only(captured: list, output: str):

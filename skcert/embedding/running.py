@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from skcert._progress import bar
-from skcert.embedding.batches import batch_reader, encoder_call, input_type, prepare
+from skcert.embedding.batches import batch_reader, encoder_call, input_type, is_out_of_memory, prepare
 from skcert.embedding.images import Images
 from skcert.embedding.latents import as_latents, check_finite, room_for
 from skcert.embedding.precision import computing_in
@@ -22,9 +22,6 @@ _AUTO_ROWS = 256  # first batch of batch_size="auto", cut where its float32 inpu
 #   with a killed process, not with an exception to halve on);
 # - None, for encoders whose device is their own business, a middle way.
 _AUTO_BYTES = {"cpu": 2**22, None: 2**25}
-
-# What allocators say in a plain RuntimeError (torch on a CPU, XLA, older CUDA).
-_OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @contextmanager
@@ -90,7 +87,7 @@ def _run_in_batches(run: Callable[[int, int], Any], n_rows: int, size: int, prog
             try:
                 part = as_latents(run(start, stop), stop - start)
             except Exception as error:  # CUDA, torch and NumPy each have their own; what is not about memory goes on
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if stop - start == 1:
                     error.add_note(
@@ -114,15 +111,6 @@ def _run_in_batches(run: Callable[[int, int], Any], n_rows: int, size: int, prog
             done.update(len(part))
     check_finite(latents)
     return latents
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(error, torch.cuda.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in _OUT_OF_MEMORY_WORDS)
 
 
 def _free_cached_memory() -> None:

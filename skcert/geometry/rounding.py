@@ -11,12 +11,16 @@ theory 1.8.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 UNIT = 2.0**-53
-#: the same for float32
-SINGLE = 2.0**-24
+#: the same for float32 and float16
+SINGLE, HALF = 2.0**-24, 2.0**-11
 TINY = float(np.finfo(float).tiny)
+#: the unit of rounding of each type of numbers that is computed in
+UNITS: dict[np.dtype[Any], float] = {np.dtype(np.float64): UNIT, np.dtype(np.float32): SINGLE, np.dtype(np.float16): HALF}
 
 
 def gamma(n: int, unit: float = UNIT) -> float:
@@ -24,14 +28,29 @@ def gamma(n: int, unit: float = UNIT) -> float:
     return n * unit / (1 - n * unit) * (1 + 4 * UNIT) if n * unit < 1 else np.inf
 
 
+def unit_of(*kinds: np.dtype) -> float:
+    """The unit of rounding of the narrowest of some types; that of float64 for types that hold no floating-point numbers."""
+    return max((UNITS.get(np.dtype(kind), UNIT) for kind in kinds), default=UNIT)
+
+
+def type_with(unit: float) -> np.dtype:
+    """The widest type of numbers whose unit of rounding is not smaller than this one."""
+    return next(kind for kind, own in UNITS.items() if unit <= own)
+
+
 def tiny(unit: float) -> float:
-    """What an operation may lose by underflow: the smallest normal number of the type with this unit of rounding."""
-    return TINY if unit <= UNIT else float(np.finfo(np.float32).tiny)
+    """What an operation may lose by underflow, in the type with this unit of rounding.
+
+    The smallest normal number, as arithmetic may take what is below it for 0. NumPy computes float16 in float32 and rounds the
+    result, and then the smallest subnormal number is enough.
+    """
+    kind = np.finfo(type_with(unit))
+    return float(kind.smallest_subnormal if unit >= HALF else kind.tiny)
 
 
 def largest(unit: float) -> float:
     """Up to where no sum overflows, in the type with this unit of rounding."""
-    return float(np.finfo(float if unit <= UNIT else np.float32).max) / 64
+    return float(np.finfo(type_with(unit)).max) / 64
 
 
 def shrink(value, steps: int = 8):

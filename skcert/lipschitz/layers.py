@@ -1,8 +1,9 @@
 """Lipschitz constants (l2) of torch's layers and functions, in real arithmetic and rounded up (theory 2.3).
 
-Rules for modules take ``(module, x)``, those for functions ``(x, *args, **kwargs)`` as torch names them, x a batch of two
-example inputs, whose shape is that of all. Functions are known by name, whether they are called as ``torch.relu``,
-``torch.nn.functional.relu`` or ``x.relu()``. What is missing here is refused by name; some refusals give the reason.
+Rules for modules take ``(module, x)``, those for functions ``x`` and the arguments that they understand as torch names them
+(:func:`skcert.lipschitz.calls.applied`), x a batch of two example inputs, whose shape is that of all. Functions of torch have
+one name, whether they are called as ``torch.relu``, ``torch.nn.functional.relu``, ``x.relu()`` or ``torch.ops.aten.relu``.
+What is missing here is refused by name; some refusals give the reason.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from skcert.geometry.rounding import grow
 from skcert.lipschitz.operators import convolution_norm, overlap, padding_repeats, schur, spectral_norm
 from skcert.lipschitz.rules import FUNCTIONS, MODULES, Rule
 from skcert.perturbations import Uncertifiable
+
+#: what moves must be made of these
+FLOATS = (torch.float32, torch.float64)
 
 
 def as_array(weight: torch.Tensor) -> np.ndarray:
@@ -84,6 +88,8 @@ def linear_layer(layer, x, scale: np.ndarray | None = None) -> float:
     return spectral_norm(weight if scale is None else weight * scale[:, None])
 
 
+#: normalisations by fixed statistics
+NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 #: layers into which a batch normalisation that follows is folded
 BEFORE_NORMALIZATION: dict[type, Rule] = {
     nn.Linear: linear_layer,
@@ -95,8 +101,10 @@ BEFORE_NORMALIZATION: dict[type, Rule] = {
 
 def batch_norm_scale(layer) -> np.ndarray:
     """By what a batch normalisation with fixed statistics multiplies each channel, rounded up."""
-    if layer.running_var is None:
-        raise Uncertifiable("it has no running statistics and normalises by those of the batch")
+    if layer.training or layer.running_var is None:
+        raise Uncertifiable(
+            "it normalises by the statistics of the batch: it is in training mode, or has no running statistics"
+        )
     weight = np.ones(layer.num_features) if layer.weight is None else as_array(layer.weight)
     return grow(np.abs(weight) / np.sqrt(as_array(layer.running_var) + layer.eps))
 
@@ -119,6 +127,8 @@ def _by_own_deviation(weight: torch.Tensor | None, eps: float | None) -> float:
 
 def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5) -> float:
     """(x - mean) / deviation: the derivative is a projection divided by the deviation."""
+    if len(normalized_shape) >= x.ndim:
+        raise Uncertifiable("it normalises over the rows of the batch")
     return _by_own_deviation(weight, eps)
 
 
@@ -127,11 +137,17 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5) -> float:
     return _by_own_deviation(weight, eps)
 
 
+def instance_norm(x, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, eps=1e-5) -> float:
+    """The same within channels, or division by fixed deviations."""
+    if use_input_stats:
+        return _by_own_deviation(weight, eps)
+    return batch_norm(x, running_mean, running_var, weight, eps=eps)
+
+
 def instance_norm_layer(layer, x) -> float:
-    """The same within channels."""
-    if layer.track_running_stats:
-        return float(batch_norm_scale(layer).max())
-    return _by_own_deviation(layer.weight, layer.eps)
+    """In training mode it normalises by its input whatever it tracks."""
+    own = layer.training or not layer.track_running_stats
+    return instance_norm(x, layer.running_mean, layer.running_var, layer.weight, None, own, layer.eps)
 
 
 # -- averages, maxima, paddings ----------------------------------------------------------------------------------------
@@ -147,8 +163,8 @@ def _nonnegative(operation, x: torch.Tensor) -> float:
 
 
 def _averaging(operation) -> Rule:
-    def rule(x, *args, **kwargs) -> float:
-        return _nonnegative(lambda ones: operation(ones, *args, **kwargs), x)
+    def rule(x, **settings) -> float:
+        return _nonnegative(lambda ones: operation(ones, **settings), x)
 
     return rule
 
@@ -202,7 +218,9 @@ def _pad_layer(mode: str) -> Rule:
     return lambda layer, x: pad(x, _each(layer.padding, 0), mode)
 
 
-def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None, **kwargs):
+def interpolate(
+    x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None, antialias=False
+) -> float:
     """Those that average with weights >= 0."""
     if mode not in ("nearest", "nearest-exact", "linear", "bilinear", "trilinear", "area"):
         raise Uncertifiable(f"mode={mode!r} has negative weights; expected nearest, linear, bilinear, trilinear or area")
@@ -216,13 +234,14 @@ def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=N
             "mode": mode,
             "align_corners": align_corners,
             "recompute_scale_factor": recompute_scale_factor,
+            "antialias": antialias,
         }
         for name, value in (("size", size), ("scale_factor", scale_factor)):
             values = value if isinstance(value, (tuple, list)) else (value,) * D
             if value is not None:
                 settings[name] = tuple(v if moves else 1 for v, moves in zip(values, only, strict=True))
         # which pixel is nearest is computed in the type of the image
-        both = (nn.functional.interpolate(units.to(kind), **settings, **kwargs) for kind in (x.dtype, torch.float64))
+        both = (nn.functional.interpolate(units.to(kind), **settings) for kind in (x.dtype, torch.float64))
         constant *= max(spectral_norm(matrix.reshape(n, -1).double().numpy()) for matrix in both)
     return float(grow(constant))
 
@@ -234,33 +253,32 @@ def upsample_layer(layer, x) -> float:
 
 def _reduced(x, dim) -> int:
     """How many numbers of a row a reduction over these axes puts together."""
-    dims = range(x.ndim) if dim is None else [d % x.ndim for d in (dim if isinstance(dim, (tuple, list)) else [dim])]
+    whole = dim is None or (isinstance(dim, (tuple, list)) and not dim)  # torch takes no axes for all
+    dims = range(x.ndim) if whole else [d % x.ndim for d in (dim if isinstance(dim, (tuple, list)) else [dim])]
     if 0 in dims:
         raise Uncertifiable("it reduces over the rows of the batch")
     return math.prod(x.shape[d] for d in dims)
 
 
-def mean(x, dim=None, keepdim=False, **kwargs) -> float:
+def mean(x, dim=None, keepdim=False) -> float:
     """The mean of n numbers."""
     return float(grow(1 / math.sqrt(_reduced(x, dim))))
 
 
-def total(x, dim=None, keepdim=False, **kwargs) -> float:
+def total(x, dim=None, keepdim=False) -> float:
     """The sum of n numbers."""
     return float(grow(math.sqrt(_reduced(x, dim))))
 
 
 def maximum_along(x, dim=None, keepdim=False) -> float:
     """The largest of some numbers."""
-    if not isinstance(dim, (tuple, list)):
-        raise Uncertifiable("max() with its positions jumps; expected amax(dim=(...,))")
     _reduced(x, dim)
     return 1.0
 
 
-def repeated(x, *sizes) -> float:
+def repeated(x, *sizes, **kwargs) -> float:
     """Copies of the input."""
-    return float(grow(math.sqrt(x.repeat(*sizes).numel() / x.numel())))
+    return float(grow(math.sqrt(x.repeat(*sizes, **kwargs).numel() / x.numel())))
 
 
 def expanded(x, *sizes, **kwargs) -> float:
@@ -268,9 +286,11 @@ def expanded(x, *sizes, **kwargs) -> float:
     return float(grow(math.sqrt(x.expand(*sizes, **kwargs).numel() / x.numel())))
 
 
-def softmax(x, dim=None, *args, **kwargs) -> float:
+def softmax(x, dim=None) -> float:
     """diag(p) - pp' has row sums 2 p (1 - p) <= 1/2."""
-    if dim is not None and dim % x.ndim == 0:
+    if dim is None:
+        dim = 0 if x.ndim in (0, 1, 3) else 1  # as torch does
+    if dim % x.ndim == 0:
         raise Uncertifiable("it normalises over the rows of the batch")
     return 0.5
 
@@ -290,19 +310,19 @@ def gelu(x, approximate="none") -> float:
     return GELU if approximate == "none" else GELU_TANH
 
 
-def leaky_relu(x, negative_slope=0.01, inplace=False) -> float:
+def leaky_relu(x, negative_slope=0.01) -> float:
     """Slopes 1 and the negative one."""
     return max(1.0, abs(float(negative_slope)))
 
 
-def elu(x, alpha=1.0, *args, **kwargs) -> float:
-    """alpha exp(x) below 0."""
-    if args[:-1] or kwargs.keys() - {"inplace"}:
-        raise Uncertifiable("scale and input_scale are not known here")
-    return max(1.0, abs(float(alpha)))
+def elu(x, alpha=1.0, scale=1.0, input_scale=1.0) -> float:
+    """scale x above 0, scale alpha (exp(input_scale x) - 1) below."""
+    if input_scale < 0:
+        raise Uncertifiable(f"input_scale={input_scale} makes it grow without bound")
+    return float(grow(abs(float(scale)) * max(1.0, abs(float(alpha) * float(input_scale)))))
 
 
-def celu(x, alpha=1.0, inplace=False) -> float:
+def celu(x, alpha=1.0) -> float:
     """exp(x / alpha) below 0."""
     if alpha <= 0:
         raise Uncertifiable(f"alpha={alpha} makes it grow without bound")
@@ -321,12 +341,21 @@ def softplus(x, beta=1.0, threshold=20.0) -> float:
     return 1.0
 
 
-def clamp(x, min=None, max=None, **kwargs) -> float:
-    """Cut off by constants."""
-    return 1.0
+def rrelu_layer(layer, x) -> float:
+    """Slope 1 and the mean of the two others, in evaluation."""
+    if layer.training:
+        raise Uncertifiable("it takes random slopes: put it into evaluation mode")
+    return leaky_relu(x, (layer.lower + layer.upper) / 2)
 
 
-def dropout(x, p=0.5, training=True, inplace=False) -> float:
+def clamp(x, min=None, max=None) -> float:
+    """Cut off by constants, which may repeat it."""
+    limits = [limit.shape for limit in (min, max) if isinstance(limit, torch.Tensor)]
+    ratio = math.prod(torch.broadcast_shapes(x.shape, *limits)) / x.numel()
+    return 1.0 if ratio == 1 else float(grow(math.sqrt(ratio)))
+
+
+def dropout(x, p=0.5, training=True) -> float:
     """Nothing, in evaluation."""
     if training and p:
         raise Uncertifiable("dropout is active, and random: put it into evaluation mode (training=self.training)")
@@ -338,15 +367,23 @@ def dropout_layer(layer, x) -> float:
     return dropout(x, layer.p, layer.training)
 
 
-def gathered(x, index) -> float:
+def gathered(x, other) -> float:
     """A part of the input, chosen by numbers and slices."""
-    items = index if isinstance(index, tuple) else (index,)
+    items = other if isinstance(other, tuple) else (other,)
     if not all(item is None or item is Ellipsis or isinstance(item, (int, slice)) for item in items):
         raise Uncertifiable("it picks by arrays, perhaps one number twice; expected integers and slices")
     return 1.0
 
 
+def viewed(x, *args, **kwargs) -> float:
+    """Another shape."""
+    if any(isinstance(each, torch.dtype) for each in (*args, *kwargs.values())):
+        raise Uncertifiable("it reads the bits as another type")
+    return 1.0
+
+
 def _constant(value: float) -> Rule:
+    """A rule that holds for all arguments that torch takes."""
     return lambda *args, **kwargs: value
 
 
@@ -361,10 +398,10 @@ ATTENTION = "dot-product attention has no global Lipschitz constant"
 SPHERE = "division by the own length has only a local constant: leave it to scikit-learn's Normalizer after the embedder"
 
 MODULES.update(BEFORE_NORMALIZATION)
-MODULES.update(dict.fromkeys([nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm],
-                             lambda m, x: float(batch_norm_scale(m).max())))  # fmt: skip
+MODULES.update(dict.fromkeys(NORMALIZATIONS, lambda m, x: float(batch_norm_scale(m).max())))
 MODULES.update(dict.fromkeys([nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d], instance_norm_layer))
-MODULES.update(dict.fromkeys([nn.LayerNorm, nn.GroupNorm], lambda m, x: _by_own_deviation(m.weight, m.eps)))
+MODULES[nn.LayerNorm] = lambda m, x: layer_norm(x, m.normalized_shape, m.weight, m.bias, m.eps)
+MODULES[nn.GroupNorm] = lambda m, x: group_norm(x, m.num_groups, m.weight, m.bias, m.eps)
 for _D, _kind in enumerate([nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d], 1):
     MODULES[_kind] = partial(max_pool_layer, _D)
     FUNCTIONS[f"max_pool{_D}d"] = partial(max_pool, _D)
@@ -400,10 +437,10 @@ MODULES[nn.GELU] = lambda m, x: gelu(x, m.approximate)
 MODULES[nn.CELU] = lambda m, x: celu(x, m.alpha)
 MODULES[nn.ELU] = lambda m, x: elu(x, m.alpha)
 MODULES[nn.LeakyReLU] = lambda m, x: leaky_relu(x, m.negative_slope)
-MODULES[nn.RReLU] = lambda m, x: leaky_relu(x, (m.lower + m.upper) / 2)
+MODULES[nn.RReLU] = rrelu_layer
 MODULES[nn.PReLU] = lambda m, x: prelu(x, m.weight)
 MODULES[nn.Softplus] = lambda m, x: softplus(x, m.beta, m.threshold)
-MODULES[nn.Softmax] = lambda m, x: softmax(x, 1 if m.dim is None else m.dim)
+MODULES[nn.Softmax] = lambda m, x: softmax(x, m.dim)
 MODULES[nn.MultiheadAttention] = _refused(ATTENTION)
 MODULES[nn.TransformerEncoderLayer] = MODULES[nn.TransformerEncoder] = _refused(ATTENTION)
 
@@ -418,6 +455,7 @@ FUNCTIONS.update(
         "batch_norm": batch_norm,
         "layer_norm": layer_norm,
         "group_norm": group_norm,
+        "instance_norm": instance_norm,
         "pad": pad,
         "interpolate": interpolate,
         "mean": mean,
@@ -459,9 +497,15 @@ REARRANGING = (
     *("type", "cpu", "cuda", "view_as", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "flatten", "requires_grad"),
 )
 FUNCTIONS.update(dict.fromkeys(REARRANGING, _constant(1.0)))
+FUNCTIONS["view"] = viewed
 #: elementwise functions whose slopes lie between -1 and 1
 CONTRACTIONS = (
     *("relu", "relu6", "hardtanh", "tanh", "softsign", "softshrink", "logsigmoid", "tanhshrink", "abs", "neg", "sin"),
     *("cos", "atan", "arctan"),
 )
 FUNCTIONS.update(dict.fromkeys(CONTRACTIONS, _constant(1.0)))
+#: modules that do the same, some of them in place
+CONTRACTING_MODULES = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
+#: what torch's modules do, before somebody replaces it
+_KINDS: list[Any] = list(MODULES)
+FORWARDS: dict[Any, Any] = {kind: kind.forward for kind in _KINDS}

@@ -41,10 +41,11 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from skcert.geometry.rounding import gamma
+from skcert.lipschitz.calls import arguments, bound, torch_name
 from skcert.lipschitz.layers import REARRANGING
-from skcert.lipschitz.network import Network, arguments, function_name
+from skcert.lipschitz.network import Network
 from skcert.lipschitz.operators import spectral_norm
-from skcert.lipschitz.product import JOINED, PRODUCTS, SUMS, Constants, check_changes, operands
+from skcert.lipschitz.product import JOINED, PRODUCTS, SUMS, Constants, check_changes, operands, term_weights
 
 #: rows that pass the network together (points, directions or radii); a network for this room is traced with so many
 ROWS = 32
@@ -110,13 +111,13 @@ def _double(tensor: Tensor) -> Tensor:
 
 def _moving(network: Network, node: fx.Node) -> list[fx.Node]:
     """Arguments that depend on the input, as often as they are arguments; those of a sum from left to right."""
-    found = operands(node) if function_name(node) in SUMS else arguments(node)
+    found = operands(node) if torch_name(node) in SUMS else arguments(node)
     return [each for each in found if isinstance(each, fx.Node) and each in network.moving]
 
 
 def _execute(network: Network, node: fx.Node, *tensors: Tensor, constants: float = 1.0) -> Tensor:
     """A call without weights, on other tensors; its constants times a number."""
-    given = dict(zip(_moving(network, node), (t.clone() if node.meta["changes"] else t for t in tensors), strict=True))
+    given = dict(zip(_moving(network, node), (t.clone() if node.meta["written"] else t for t in tensors), strict=True))
 
     def look_up(each: fx.Node):
         value = given.get(each, each.meta["value"])
@@ -176,7 +177,7 @@ def _program(network: Network, constants: Constants) -> list[_Call]:
 
 
 def _call(network: Network, node: fx.Node, layer: fx.Node | None) -> _Call:
-    name, many = function_name(node), len(_moving(network, node)) > 1
+    name, many = torch_name(node), len(_moving(network, node)) > 1
 
     def run(*tensors: Tensor) -> Tensor:
         return _execute(network, node, *tensors)
@@ -201,18 +202,16 @@ def _call(network: Network, node: fx.Node, layer: fx.Node | None) -> _Call:
     elif name == "relu":
         return _Call(node, [], torch.relu, slopes=(0.0, 1.0))
     elif name == "leaky_relu":
-        return _leaky(node, node.args[1] if len(node.args) > 1 else node.kwargs.get("negative_slope", 0.01))
+        return _leaky(node, bound(node)[0].get("negative_slope", 0.01))
     elif name in _CASTS:
         return _Call(node, [], *(lambda x: x,) * 3)
     elif name in _PLAIN_FUNCTIONS:
         return _Call(node, [], run, run, run)
-    elif name == "pad" and (node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")) == "constant":
-        amounts: Any = node.args[1] if len(node.args) > 1 else node.kwargs["pad"]
-        zeros = partial(F.pad, pad=amounts)
+    elif name == "pad" and bound(node)[0].get("mode", "constant") == "constant":
+        zeros = partial(F.pad, pad=bound(node)[0]["pad"])
         return _Call(node, [], run, zeros, zeros)
-    elif name in SUMS and "alpha" not in node.kwargs:
-        minus = -1.0 if "sub" in name else 1.0
-        first, second = (minus, 1.0) if name == "rsub" else (1.0, minus)
+    elif name in SUMS and set(map(abs, term_weights(node))) == {1.0}:
+        first, second = term_weights(node)
         if many:
             return _Call(node, [], run, lambda a, b: first * a + second * b, lambda a, b: a + b)
         left, _ = operands(node)
@@ -229,7 +228,7 @@ def _call(network: Network, node: fx.Node, layer: fx.Node | None) -> _Call:
 def _spread_of(each: fx.Node, node: fx.Node) -> float:
     """By how much a sum repeats one of its terms, in l2; concatenations repeat nothing."""
     ratio = node.meta["value"].numel() / max(1, each.meta["value"].numel())
-    return math.sqrt(ratio) if function_name(node) in SUMS else 1.0
+    return math.sqrt(ratio) if torch_name(node) in SUMS else 1.0
 
 
 def _spread(x: Tensor, node: fx.Node) -> Tensor:

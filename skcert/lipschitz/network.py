@@ -1,12 +1,14 @@
 """An encoder as a graph of calls, traced by torch.fx at the shape of its input.
 
 Symbolic tracing knows no shapes, and encoders ask for them. Every recorded call is therefore also made, on two example rows:
-sizes, types and devices are those of these examples, and only what depends on the *values* of an input is refused.
+sizes, types and devices are those of these examples, and only what depends on the *values* of an input is refused. The same
+examples tell which tensors share memory, and what a call has written in place.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,16 +17,28 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.nn.utils.parametrize import type_before_parametrizations
+from torch.nn.utils.parametrize import ParametrizationList, type_before_parametrizations
 
-from skcert.lipschitz import layers  # noqa: F401  (it fills the registry)
-from skcert.lipschitz.rules import FUNCTIONS, OWN
+from skcert.lipschitz import layers
+from skcert.lipschitz.calls import function_name
+from skcert.lipschitz.rules import MODULES
 from skcert.perturbations import Uncertifiable
 
 #: what is as it was before tracing patched it
 _CALL, _GETATTR = nn.Module.__call__, nn.Module.__getattr__
 #: attributes of a tensor that its values do not change
 _STATIC = ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_sparse", "is_quantized", "requires_grad", "itemsize")
+#: attributes of a tensor that may be set without changing what it is
+_SETTABLE = ("requires_grad", "grad")
+_IN_PLACE = (
+    *("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "imatmul", "iand", "ior", "ixor", "ilshift", "irshift"),
+    "setitem",
+)
+#: torch's own modules are one call each, also those without a rule, which are refused by their names
+_OF_TORCH = {each for each in vars(nn).values() if isinstance(each, type) and issubclass(each, nn.Module)}
+_OF_TORCH = (_OF_TORCH | {ParametrizationList}) - {nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict}
+#: steps of the search for a large difference quotient, and how far it looks, per entry of the input
+_STEPS, _LENGTHS = 3, (0.3, 1e-2)
 
 
 class _Whole(nn.Module):
@@ -53,13 +67,30 @@ class _Value(fx.Proxy):
             return getattr(value, name)
         if name in ("size", "dim", "numel", "nelement", "is_floating_point", "stride", "ndimension", "is_contiguous"):
             return getattr(value, name)
-        return super().__getattr__(name)
+        if callable(getattr(value, name)):
+            return super().__getattr__(name)
+        return self.tracer.create_proxy("call_function", getattr, (self, name), {})
+
+    def __setattr__(self, name, value):
+        if hasattr(torch.Tensor, name) and name not in _SETTABLE:
+            raise TypeError(f"it sets the attribute {name!r} of a tensor, which may change its values")
+        super().__setattr__(name, value)
 
     def __len__(self):
         return len(self.node.meta["value"])
 
     def __iter__(self):
         return (operator.getitem(self, i) for i in range(len(self)))
+
+
+def _recorded(name: str) -> Callable:
+    """An operator that works in place as a call: by itself, torch.fx would take ``h += x`` for ``h = h + x``."""
+    target = getattr(operator, name)
+    return lambda self, *args: self.tracer.create_proxy("call_function", target, (self, *args), {})
+
+
+for _name in _IN_PLACE:
+    setattr(_Value, f"__{_name}__", _recorded(_name))
 
 
 class _Tracer(fx.Tracer):
@@ -69,10 +100,11 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self.example, self.wanted = example, output
         self.captured: list[Any] = []
+        self.known: list[tuple[torch.Tensor, int]] = []
 
     def is_leaf_module(self, m, module_qualified_name):
         kind = type_before_parametrizations(m)  # a parametrised layer has a class of its own
-        return kind in OWN or (kind.__module__.startswith("torch.nn") and kind is not nn.Sequential)
+        return kind in MODULES or kind in _OF_TORCH
 
     def proxy(self, node):
         return _Value(node, self)
@@ -92,25 +124,83 @@ class _Tracer(fx.Tracer):
         return result
 
     def _run(self, node: fx.Node) -> None:
-        inputs = [n.meta["value"] for n in node.all_input_nodes]
-        tensors = [value for value in inputs if isinstance(value, torch.Tensor) and not value.is_inference()]
-        versions = [value._version for value in tensors]
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
         target: Any = node.target
         value: Any = None
-        if node.op == "placeholder":
-            value = self.example
-        elif node.op == "get_attr":
-            value = operator.attrgetter(target)(self.root)
-            value = value.clone() if isinstance(value, torch.Tensor) else value  # as it is now
-        elif node.op == "call_module":
-            value = self.root.get_submodule(target)(*args, **kwargs)
-        elif node.op == "call_method":
-            value = getattr(args[0], target)(*args[1:], **kwargs)
-        elif node.op == "call_function":
-            value = target(*args, **kwargs)
+        inputs = [tensor for each in node.all_input_nodes for tensor in tensors_in(each.meta["value"])]
+        before = [(tensor.clone(), _layout(tensor)) for tensor in inputs]
+        with torch.inference_mode(False), torch.no_grad():  # inference mode would keep no count of changes
+            if node.op == "placeholder":
+                value = self.example
+            elif node.op == "get_attr":
+                value = operator.attrgetter(target)(self.root)
+                value = value.clone() if isinstance(value, torch.Tensor) else value  # as it is now
+            elif node.op == "call_module":
+                module = self.root.get_submodule(target)
+                node.meta["module"] = _as_it_is(module)
+                value = module(*args, **kwargs)
+            elif node.op == "call_method":
+                value = getattr(args[0], target)(*args[1:], **kwargs)
+            elif node.op == "call_function":
+                value = target(*args, **kwargs)
+        changed = [tensor for tensor, version in self.known if _version(tensor) != version]
+        # what writes without being counted is seen where it changes the numbers
+        changed += [tensor for tensor, (old, _) in zip(inputs, before, strict=True) if not _same_numbers(tensor, old)]
+        node.meta["written"] = {span for tensor in changed for span in _memory(tensor)}
+        node.meta["reshaped"] = any(_layout(tensor) != old for tensor, (_, old) in zip(inputs, before, strict=True))
         node.meta["value"] = value
-        node.meta["changes"] = [t for t, version in zip(tensors, versions, strict=True) if t._version != version]
+        node.meta["memory"] = {span for tensor in tensors_in(value) for span in _memory(tensor)}
+        tensors = [tensor for tensor, _ in self.known] if changed else []
+        self.known = [(tensor, _version(tensor)) for tensor in tensors] if changed else self.known
+        self.known += [(tensor, _version(tensor)) for tensor in tensors_in(value)]
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """All tensors of a result, whatever holds them."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    parts = list(value.values()) if isinstance(value, dict) else value
+    return [tensor for part in parts for tensor in tensors_in(part)] if isinstance(parts, (tuple, list)) else []
+
+
+def _memory(tensor: torch.Tensor) -> list[tuple[int, int]]:
+    """Where the numbers of a tensor are, all of the storage that it is a view of: its first byte and its end."""
+    if tensor.layout != torch.strided:
+        return []
+    storage = tensor.untyped_storage()
+    return [(storage.data_ptr(), storage.data_ptr() + storage.nbytes())]
+
+
+def overlap(some: set[tuple[int, int]], others: set[tuple[int, int]]) -> bool:
+    """Whether parts of the memory are the same."""
+    return any(a < d and c < b for (a, b), (c, d) in itertools.product(some, others))
+
+
+def _layout(tensor: torch.Tensor) -> tuple:
+    """How a tensor reads its memory."""
+    if tensor.layout != torch.strided:
+        return (tensor.shape,)
+    return tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype, *_memory(tensor)
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """How often torch knows that its memory was written."""
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _same_numbers(tensor: torch.Tensor, copy: torch.Tensor) -> bool:
+    return tensor.dtype not in layers.FLOATS or torch.equal(tensor.nan_to_num(), copy.nan_to_num())
+
+
+def _as_it_is(module: nn.Module) -> nn.Module:
+    """A copy with the settings of now, which a forward may change between two calls; weights are shared."""
+    twin = object.__new__(type(module))
+    held = {name: copy.copy(value) if type(value) in (list, dict) else value for name, value in vars(module).items()}
+    vars(twin).update(held)
+    return twin
 
 
 @contextmanager
@@ -166,7 +256,7 @@ class Network:
     alone : bool
         Whether a row is embedded in the same way whatever stands beside it.
     steepest : float
-        The largest difference quotient between the examples and some other rows: no constant is smaller.
+        The largest difference quotient found from the examples: no constant is smaller.
     """
 
     root: nn.Module
@@ -179,8 +269,8 @@ class Network:
     steepest: float
 
     def module(self, node: fx.Node) -> nn.Module:
-        """The module of a call_module node."""
-        return self.root.get_submodule(str(node.target))
+        """The module of a call_module node, with the settings that it had then."""
+        return node.meta["module"]
 
     def inputs(self, node: fx.Node) -> list[fx.Node]:
         """Arguments that depend on the input."""
@@ -206,29 +296,6 @@ class Network:
         )
 
 
-def function_name(node: fx.Node) -> str:
-    """The name by which torch's functions, methods and operators are known alike; in place or not."""
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-    name = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv"}.get(name.strip("_"), name)
-    return name.rstrip("_").lstrip("_")
-
-
-def arguments(node: fx.Node) -> list[fx.Node]:
-    """All calls whose results are arguments of this one, as often as they are."""
-    found: list[fx.Node] = []
-    fx.node.map_arg((node.args, node.kwargs), found.append)
-    return found
-
-
-def known_function(node: fx.Node) -> Any:
-    """The rule for a function or method; torch's are known by name, others by themselves."""
-    if node.target in FUNCTIONS:
-        return FUNCTIONS[node.target]
-    module = getattr(node.target, "__module__", None) or "torch"
-    own = isinstance(node.target, str) or module.startswith(("torch", "_operator", "operator", "builtins"))
-    return FUNCTIONS.get(function_name(node)) if own else None
-
-
 def trace(encoder: Any, preprocess: Callable | None, output: str | None, example: torch.Tensor) -> Network:
     """The network that takes a batch to latents, recorded on two example rows.
 
@@ -247,6 +314,13 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
     Uncertifiable
         The encoder does what depends on values, or the recording does not repeat what the encoder does.
     """
+    hooks = nn.modules.module._global_forward_hooks, nn.modules.module._global_forward_pre_hooks
+    if any(hooks):
+        raise Uncertifiable(
+            "torch has global forward hooks (torch.nn.modules.module.register_module_forward_hook or ..._pre_hook), which may "
+            "change what any module computes. Remove them by their handle.remove(), or pass lipschitz= a number you can "
+            "vouch for."
+        )
     owner = getattr(encoder, "__self__", encoder)
     whole = _Whole(owner, encoder, preprocess)
     with torch.inference_mode(False), torch.no_grad():
@@ -286,10 +360,10 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
     )
     steepest = 0.0
     if alone:
-        moves = (others - torch.cat([example, example[:1]])).flatten(1).norm(dim=1)
-        change = (first[1:].double() - torch.cat([expected, expected[:1]])).flatten(1).norm(dim=1)
-        noise = 1e-5 * torch.cat([expected, expected[:1]]).double().flatten(1).norm(dim=1)  # of float32
-        steepest = float(((change - noise).clamp(min=0) / moves).max())
+        n_looks = min(n, 2)
+        with torch.inference_mode(False):
+            away = others[:n_looks] - example[:n_looks]
+            steepest = _steepest(lambda rows: _run_plainly(whole, owner, output, rows), example[:n_looks], away)
     nodes = list(graph.nodes)
     nodes = nodes[:end]
     moving: set[fx.Node] = set()
@@ -310,6 +384,44 @@ def _same(value: torch.Tensor, other: torch.Tensor) -> bool:
         return False
     size = float(other.abs().max()) if other.numel() else 0.0
     return bool(torch.allclose(value, other, rtol=1e-3, atol=1e-4 * size, equal_nan=True))
+
+
+def _steepest(embed: Callable, points: torch.Tensor, away: torch.Tensor) -> float:
+    """The largest difference quotient found, less what rounding may have added: a lower bound of every Lipschitz constant.
+
+    A few steps of the power method for the Jacobian: forwards by the differences of the latents, backwards by gradients. Only
+    differences count. Where there are no gradients, the search ends after its first step, in the direction ``away``.
+    """
+    tiny = torch.finfo(points.dtype).eps
+    way = torch.randn(points.shape, generator=torch.Generator().manual_seed(0), dtype=points.dtype).to(points.device)
+    with torch.no_grad():  # what is left of a second difference so short is mostly rounding
+        three = embed(torch.cat([points, points + 1e-3 * way, points - 1e-3 * way]))
+    start, after, before = three.double().flatten(1).chunk(3)
+    noise = 100 * tiny * start.norm(dim=1) + 4 * (after + before - 2 * start).norm(dim=1)
+
+    def differences(moves: torch.Tensor) -> tuple[torch.Tensor, float]:
+        rows = points + moves
+        with torch.no_grad():
+            change = embed(rows.clone()).double().flatten(1) - start
+        lengths = (rows.double() - points.double()).flatten(1).norm(dim=1)
+        quotients = (change.norm(dim=1) - noise).clamp(min=0) / lengths.clamp(min=tiny)
+        return change, float(quotients.nan_to_num(nan=0.0).max())
+
+    change, best = differences(away)
+    try:
+        with torch.enable_grad():
+            leaf = points.clone().requires_grad_()
+            latents = embed(leaf.clone()).flatten(1)
+        for step in range(_STEPS):
+            if step:
+                (way,) = torch.autograd.grad(latents, leaf, change.to(latents.dtype), retain_graph=True)
+            size = way.flatten(1).square().mean(dim=1).sqrt().clamp(min=1e-30).reshape(-1, *(1,) * (way.ndim - 1))
+            for length in _LENGTHS:
+                change, found = differences(length * way / size)
+                best = max(best, found)
+    except Exception:  # of the user's own forward, anything: it has no gradient, or works in place on what its gradient needs
+        pass
+    return best
 
 
 def _run_plainly(whole: nn.Module, owner: nn.Module, output: str | None, example: torch.Tensor) -> torch.Tensor:

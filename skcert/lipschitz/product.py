@@ -13,17 +13,33 @@ from torch import fx
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from skcert.geometry.rounding import grow
-from skcert.lipschitz.layers import BEFORE_NORMALIZATION, CONTRACTIONS, as_array, batch_norm_scale
-from skcert.lipschitz.network import Network, arguments, function_name, known_function
+from skcert.lipschitz.calls import applied, arguments, bound, torch_name
+from skcert.lipschitz.layers import (
+    BEFORE_NORMALIZATION,
+    CONTRACTING_MODULES,
+    CONTRACTIONS,
+    FLOATS,
+    FORWARDS,
+    NORMALIZATIONS,
+    as_array,
+    batch_norm_scale,
+)
+from skcert.lipschitz.network import Network, overlap, tensors_in
 from skcert.lipschitz.report import Layer
-from skcert.lipschitz.rules import MODULES
+from skcert.lipschitz.rules import FUNCTIONS, MODULES
 from skcert.perturbations import Uncertifiable
 
 #: functions of several tensors at once, and of tensors and constants
 SUMS = ("add", "sub", "rsub", "subtract")
 PRODUCTS = ("mul", "multiply", "truediv", "div", "divide", "true_divide")
 JOINED = ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "maximum", "minimum")
+#: methods of a parametrised class that only say how it is copied
+_COPIED = ("__deepcopy__", "__getstate__")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+#: attributes of a tensor that hold the same numbers
+_SAME = ("T", "mT", "data", "real")
+#: what Python computes from a tensor without keeping hold of its memory
+_NUMBERS = (bool, int, float, complex, str, type(None), torch.Size, torch.dtype, torch.device, torch.layout)
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,8 @@ def constants(network: Network, done: Callable[[], Any] = lambda: None) -> Const
     Uncertifiable
         A call has no rule; it is named.
     """
+    for node in network.nodes:
+        _check_memory(network, node)
     check_changes(network)
     folded = _folded(network)
     so_far: dict[fx.Node, float] = {}
@@ -94,6 +112,24 @@ def constants(network: Network, done: Callable[[], Any] = lambda: None) -> Const
     return Constants(so_far, factors, folded, layers, total)
 
 
+def _check_memory(network: Network, node: fx.Node) -> None:
+    """What others may write into must be tensors, of torch's own types."""
+
+    def check(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            if type(value) not in (torch.Tensor, torch.nn.Parameter):
+                raise network.refuse(
+                    node, f"it makes a {type(value).__name__}, a subclass of Tensor whose methods may be its own"
+                )
+        elif isinstance(value, (tuple, list, dict)) and not isinstance(value, torch.Size):
+            for part in value.values() if isinstance(value, dict) else value:
+                check(part)
+        elif not isinstance(value, _NUMBERS) and node.op != "get_attr":
+            raise network.refuse(node, f"it makes a {type(value).__name__} of the values of its input")
+
+    check(node.meta["value"])
+
+
 def _check_type(network: Network, node: fx.Node) -> None:
     """What moves must be made of float32 or float64 numbers."""
     value = node.meta["value"]
@@ -103,7 +139,7 @@ def _check_type(network: Network, node: fx.Node) -> None:
             raise network.refuse(node, f"it makes a {type(part).__name__} of the values of its input")
         if not part.is_floating_point():
             raise network.refuse(node, f"it returns {part.dtype}, which jumps")
-        if part.dtype not in (torch.float32, torch.float64):
+        if part.dtype not in FLOATS:
             raise network.refuse(node, f"it computes in {part.dtype}, whose rounding is too coarse to be left out")
 
 
@@ -113,47 +149,71 @@ def check_changes(network: Network, *, strict: bool = False) -> None:
     Contractions of each number may, unless ``strict``: a bound of what was there before holds for what is there now.
     """
     for place, node in enumerate(network.nodes):
-        changed = {tensor.untyped_storage().data_ptr() for tensor in node.meta["changes"]}
-        if not changed:
+        if node.meta["reshaped"]:
+            raise network.refuse(node, "it changes the shape or the memory of its input in place")
+        written = node.meta["written"]
+        if not written:
             continue
-        written = [each for each in node.all_input_nodes if _memory(each) in changed]
-        if any(each not in network.reached for each in written):
+        touched = [each for each in network.nodes[:place] if overlap(each.meta["memory"], written)]
+        if any(each not in network.reached for each in touched):
             raise network.refuse(node, "it writes into a constant or a buffer, which others may read")
-        contracts = function_name(node) in CONTRACTIONS if node.op != "call_module" else False
-        if not strict and (contracts or network.kind(node).lower() in CONTRACTIONS):
+        if not strict and _contracts(network, node, touched):
             continue
-        early = set(network.nodes[:place])
+        early = set(touched)
         uses = [(each, network.label(later)) for later in network.nodes[place + 1 :] for each in later.all_input_nodes]
         for each, reader in [*uses, (network.latents, "the output")]:
-            if each in early and _memory(each) in changed:
+            if each in early:
                 raise network.refuse(node, f"it works in place on what {reader!r} uses later")
 
 
-def _memory(node: fx.Node) -> int | None:
-    """Where the numbers of a tensor are."""
-    value = node.meta["value"]
-    return value.untyped_storage().data_ptr() if isinstance(value, torch.Tensor) else None
+def _contracts(network: Network, node: fx.Node, touched: list[fx.Node]) -> bool:
+    """Whether a call does nothing to its memory but to move the numbers there together, each by itself.
+
+    It must write where it reads, and its numbers must be those that others read: not the halves of complex ones.
+    """
+    if node.op == "call_module":
+        known = type_before_parametrizations(network.module(node)) in CONTRACTING_MODULES and not _is_odd(network, node)
+    else:
+        known = torch_name(node) in CONTRACTIONS
+    read = [each for each in node.all_input_nodes if tensors_in(each.meta["value"])]
+    if not known or len(read) != 1 or not all(overlap({span}, read[0].meta["memory"]) for span in node.meta["written"]):
+        return False
+    dtypes = {tensor.dtype for each in (*touched, *read) for tensor in tensors_in(each.meta["value"])}
+    return len(dtypes) == 1 and dtypes <= set(FLOATS)
 
 
 def _folded(network: Network) -> dict[fx.Node, fx.Node]:
     """Batch normalisations right after a layer that nobody else reads, and these layers."""
     found = {}
     for node in network.nodes:
-        if node.op != "call_module" or not network.kind(node).startswith(("BatchNorm", "SyncBatchNorm")):
+        if node.op != "call_module" or _type(network, node) not in NORMALIZATIONS or len(node.all_input_nodes) != 1:
             continue
         (before,) = node.all_input_nodes
-        linear = before.op == "call_module" and type_before_parametrizations(network.module(before)) in BEFORE_NORMALIZATION
-        if linear and len(before.users) == 1 and not _is_odd(network, before) and not _is_odd(network, node):
-            if network.kind(before) != "Linear" or before.meta["value"].ndim == 2:  # of three axes the second is normalised
-                found[node] = before
+        kind = _type(network, before) if before.op == "call_module" else None
+        if kind is torch.nn.Linear and before.meta["value"].ndim != 2:  # of three axes the second is normalised
+            continue
+        alone = kind in BEFORE_NORMALIZATION and len(before.users) == 1
+        if alone and not _is_odd(network, before) and not _is_odd(network, node):
+            found[node] = before
     return found
 
 
+def _type(network: Network, node: fx.Node) -> type:
+    return type_before_parametrizations(network.module(node))
+
+
 def _is_odd(network: Network, node: fx.Node) -> bool:
-    """Whether a layer has hooks or methods of its own."""
+    """Whether a layer has hooks, methods or tensors of its own kind."""
     module = network.module(node)
-    replaced = any(callable(value) and hasattr(type(module), name) for name, value in vars(module).items())
-    return replaced or any(getattr(module, hooks) for hooks in _HOOKS)
+    own = [name for name, value in vars(module).items() if callable(value) and hasattr(type(module), name)]
+    if type(module) is not _type(network, node):  # parametrised: its class has properties for the weights, and no methods
+        own += [name for name, value in vars(type(module)).items() if callable(value) and name not in _COPIED]
+    kind: Any = _type(network, node)
+    if kind.forward is not FORWARDS.get(kind, kind.forward):
+        own.append("forward")
+    tensors = (*module.parameters(), *module.buffers())
+    subclassed = any(type(tensor) not in (torch.Tensor, torch.nn.Parameter) for tensor in tensors)
+    return bool(own) or subclassed or any(getattr(module, hooks) for hooks in _HOOKS)
 
 
 def _bound(network: Network, node: fx.Node, linear: fx.Node | None, so_far: dict[fx.Node, float]) -> float:
@@ -164,19 +224,24 @@ def _bound(network: Network, node: fx.Node, linear: fx.Node | None, so_far: dict
             factor = _module_factor(network, node, linear)
             (before,) = network.inputs(node)
             return _times(factor, so_far[before])
-        name = function_name(node)
+        name = None if _registered(node) else torch_name(node)
         if name in JOINED:
             return _joined(node, so_far)
         if name in SUMS:
             terms = _terms(node, so_far)
             return terms[0] if len(terms) == 1 else float(grow(sum(terms)))
         if name in PRODUCTS:
-            return _product(network, node, so_far)
+            return _product(node, so_far)
         return _times(_function_factor(network, node), so_far[network.inputs(node)[0]])
     except Uncertifiable as reason:
         raise network.refuse(node, str(reason)) from None
     except (ValueError, TypeError, IndexError, KeyError, ArithmeticError, AttributeError) as error:
         raise network.refuse(node, f"its arguments are not understood ({error})") from error
+
+
+def _registered(node: fx.Node) -> bool:
+    """Whether a user has registered a rule for this very function."""
+    return node.op == "call_function" and node.target in FUNCTIONS
 
 
 def _times(factor: float, constant: float) -> float:
@@ -202,19 +267,20 @@ def _module_factor(network: Network, node: fx.Node, linear: fx.Node | None) -> f
 
 
 def _function_factor(network: Network, node: fx.Node) -> float:
-    if function_name(node) == "getattr" and node.args[1] in ("T", "mT", "data", "real"):
+    if node.target is getattr and node.args[1] in _SAME:
         return 1.0
-    rule = known_function(node)
+    name = torch_name(node)
+    rule: Any = FUNCTIONS.get(node.target if _registered(node) else name)
     if rule is None:
         raise Uncertifiable(f"no rule for {network.kind(node)}()")
-    first = node.args[0] if node.args else node.kwargs.get("input")
+    first = node.args[0] if node.args else node.kwargs.get("input", node.kwargs.get("self"))
     if [each for each in arguments(node) if each in network.moving] != [first]:
         raise Uncertifiable("more than its first argument depends on the input")
+    if not _registered(node):
+        return _checked(applied(rule, node))
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda each: each.meta["value"])
     if "input" in kwargs:
         args, kwargs = (kwargs["input"], *args), {k: v for k, v in kwargs.items() if k != "input"}
-    if function_name(node) == "view" and any(isinstance(arg, torch.dtype) for arg in (*args, *kwargs.values())):
-        raise Uncertifiable("it reads the bits as another type")
     return _checked(rule(*args, **kwargs))
 
 
@@ -232,32 +298,37 @@ def _spread(tensor: torch.Tensor, result: torch.Tensor) -> float:
 
 def operands(node: fx.Node) -> list[Any]:
     """Both arguments of an operator."""
-    if len(node.args) > 2:
-        raise Uncertifiable("three arguments by position are not understood")
-    left = node.args[0] if node.args else node.kwargs["input"]
-    return [left, node.args[1] if len(node.args) > 1 else node.kwargs["other"]]
+    given, _ = bound(node)
+    return [given["input"], given["other"]]
+
+
+def term_weights(node: fx.Node) -> list[float]:
+    """By what a sum or a difference multiplies its two arguments."""
+    given, _ = bound(node)
+    if isinstance(given.get("alpha", 1), fx.Node):
+        raise Uncertifiable("its alpha is computed")
+    alpha, name = float(given.get("alpha", 1)), torch_name(node)
+    return {"rsub": [-alpha, 1.0], "add": [1.0, alpha]}.get(str(name), [1.0, -alpha])
 
 
 def _terms(node: fx.Node, so_far: dict[fx.Node, float]) -> list[float]:
-    alpha = abs(float(node.kwargs.get("alpha", 1)))  # type: ignore[arg-type]  # a number
-    terms = []
-    for place, each in enumerate(operands(node)):
-        if each in so_far:
-            scale = alpha if place == 1 or function_name(node) == "rsub" else 1.0
-            terms.append(_times(scale, _times(_spread(each.meta["value"], node.meta["value"]), so_far[each])))
-    return terms
+    return [
+        _times(abs(weight), _times(_spread(each.meta["value"], node.meta["value"]), so_far[each]))
+        for each, weight in zip(operands(node), term_weights(node), strict=True)
+        if each in so_far
+    ]
 
 
-def _product(network: Network, node: fx.Node, so_far: dict[fx.Node, float]) -> float:
+def _product(node: fx.Node, so_far: dict[fx.Node, float]) -> float:
     left, right = operands(node)
     if left in so_far and right in so_far:
         raise Uncertifiable("a product of two activations grows without bound (as in squeeze-and-excitation)")
-    if node.kwargs.get("rounding_mode"):
+    if bound(node)[0].get("rounding_mode"):
         raise Uncertifiable("it rounds, and jumps")
     moving, fixed = (left, right) if left in so_far else (right, left)
     value = fixed.meta["value"] if isinstance(fixed, fx.Node) else fixed
     numbers = np.abs(as_array(value) if isinstance(value, torch.Tensor) else np.asarray(value, dtype=float))
-    if "div" in function_name(node):
+    if "div" in str(torch_name(node)):
         if moving is right:
             raise Uncertifiable("division by an activation has no global constant")
         factor = math.inf if not numbers.all() else 1 / float(numbers.min())
@@ -268,14 +339,16 @@ def _product(network: Network, node: fx.Node, so_far: dict[fx.Node, float]) -> f
 
 def _joined(node: fx.Node, so_far: dict[fx.Node, float]) -> float:
     """Side by side, or the larger of two: squares add up."""
-    name = function_name(node)
-    if name in ("cat", "concat", "concatenate", "stack", "vstack"):
-        dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
-        if name == "vstack" or dim % node.meta["value"].ndim == 0:
+    name, given = torch_name(node), bound(node)[0]
+    if name not in ("maximum", "minimum"):
+        dim = {"hstack": min(1, node.meta["value"].ndim - 1), "vstack": 0}.get(str(name), given.get("dim", 0))
+        if dim % node.meta["value"].ndim == 0:
             raise Uncertifiable("it puts rows of the batch together")
-    tensors: Any = node.args[0] if isinstance(node.args[0], (tuple, list)) else operands(node)
+    joined = "other" not in given
+    tensors: Any = [given["input"]] if isinstance(given["input"], fx.Node) else given["input"]
+    if not joined:
+        tensors = operands(node)
     result = node.meta["value"]
-    joined = name not in ("maximum", "minimum")
     squares = [
         (so_far[each] * (1.0 if joined else _spread(each.meta["value"], result))) ** 2 for each in tensors if each in so_far
     ]

@@ -151,7 +151,8 @@ class ByPredict(Voter):
             return noisy.reshape(len(rows), *X.shape[1:])
         values = self._points.values[rows].astype(float)
         values[:, self._columns] += self._sigma * noise[:, self._columns]
-        return self._points.moved(rows, values, self._columns)
+        wide = np.array([np.dtype(float) if kind == np.float16 else kind for kind in self._points.types()], dtype=object)
+        return self._points.moved(rows, values, self._columns, wide)  # float16 would round the noise away
 
     def _codes(self, labels: np.ndarray) -> np.ndarray:
         labels = column_or_1d(labels)

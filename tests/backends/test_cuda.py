@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import re
 import shutil
-import subprocess
 import sys
 import types
 from dataclasses import replace
@@ -22,7 +19,8 @@ import pytest
 
 from skcert import CertifiedGMMClassifier
 from skcert.backends import cuda
-from skcert.backends.cuda import device, quadratic, streaming
+from skcert.backends.cuda import quadratic, streaming
+from skcert.backends.cuda.comparison import AGREEMENT
 from skcert.boundaries import AffineBoundary, LinearMixtureBoundary, QuadraticBoundary, QuadraticMixtureBoundary
 from skcert.discriminants import Affine, LogSumExp, Quadratic
 from skcert.perturbations import AffineStep
@@ -30,9 +28,10 @@ from tests.backends.simulated import cupy_on_cpu
 from tests.reference import Mixture
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "oracle" / "radii.json").read_text())["cases"]
-#: both iterations stop at a relative gap of 1e-10; the rest is rounding
-AGREE = 1.05e-10
+#: the rest is rounding
+AGREE = 1.05 * AGREEMENT
 NAMES = ("winner", "runner_up", "radius", "attack_radius")
+pytestmark = pytest.mark.filterwarnings("error:GPU .* contradicts the CPU")
 
 
 def _real_cupy():
@@ -43,7 +42,7 @@ def _real_cupy():
 
 
 @pytest.fixture(params=["simulated", "simulated with FMA", pytest.param("GPU", marks=pytest.mark.gpu)])
-def cupy(request, monkeypatch):
+def cupy(request, kernels, monkeypatch):
     """CuPy, or what stands in for it; chunks are small so that every call has several."""
     if request.param == "GPU":
         module = _real_cupy()
@@ -53,7 +52,7 @@ def cupy(request, monkeypatch):
         flags = ("-mfma", "-ffp-contract=fast") if "FMA" in request.param else ("-ffp-contract=off",)
         if "-mfma" in flags and " fma " not in Path("/proc/cpuinfo").read_text():
             pytest.skip("this CPU has no FMA")
-        module = _stand_in(Path(request.config.cache.mkdir("kernels")), flags)
+        module = _stand_in(kernels, flags)
         monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(streaming, "CHUNK", 8 * 12 * 1000)
     monkeypatch.setattr(quadratic, "PRODUCTS", 16 * 4 * 1000)
@@ -450,24 +449,3 @@ def test_emulated_float64_is_refused(cupy, monkeypatch):
     monkeypatch.setenv("CUBLAS_EMULATE_DOUBLE_PRECISION", "1")
     with pytest.raises(RuntimeError, match="CUBLAS_EMULATE_DOUBLE_PRECISION"):
         cuda.require()
-
-
-# -- compilation -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_kernels_compile_without_warnings_and_keep_everything_in_registers(architecture, tmp_path):
-    kept = [f"template __global__ decltype({name}) {name};" for name in device.NAMES if "<" in name]
-    program = tmp_path / "kernels.cu"
-    program.write_text("\n".join([device.source(), *kept]))
-    command = ["nvcc", "-std=c++17", "-cubin", f"-arch={architecture}", "--resource-usage", "-Werror", "all-warnings"]
-    made = subprocess.run(
-        [*command, str(program), "-o", str(tmp_path / "kernels.cubin")],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"LC_ALL": "C"},
-    )
-    assert made.returncode == 0, made.stderr
-    spills = [int(n) for n in re.findall(r"(\d+) bytes spill stores", made.stderr + made.stdout)]
-    assert len(spills) == len(device.NAMES) and not any(spills)

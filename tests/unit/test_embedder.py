@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import joblib
 import numpy as np
@@ -129,7 +130,7 @@ def test_the_training_flag_of_every_submodule_is_restored(network, images):
 
 def test_flags_and_hooks_are_restored_after_an_error(network, images):
     before = [part.training for part in network.modules()]
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="failed on a batch"):
         PretrainedEmbedder(network, output="3").fit(images[:, :2])  # two channels instead of three
     assert [part.training for part in network.modules()] == before
     assert not any(part._forward_hooks for part in network.modules())
@@ -243,8 +244,8 @@ def test_other_allocators_errors_halve_the_batch_too(torch, rng, error):
 
 
 def test_other_errors_are_not_retried(torch, rng):
-    net = counting_network(torch, max_rows=2, error=RuntimeError("shape mismatch"))
-    with pytest.raises(RuntimeError, match="shape mismatch"):
+    net = counting_network(torch, max_rows=2, error=RuntimeError("device-side assert"))
+    with pytest.raises(RuntimeError, match="^device-side assert"):
         PretrainedEmbedder(net).fit_transform(rng.normal(size=(4, 4)))
     assert net.batches == [4]
 
@@ -758,3 +759,28 @@ def test_another_width_of_the_latents_after_fit_is_an_error():
     embedder = PretrainedEmbedder(lambda batch: batch).fit(CUBE)
     with pytest.raises(ValueError, match="returned 6 features, but 18 in fit"):
         embedder.transform(CUBE[:, :, :1])
+
+
+@pytest.mark.parametrize("input_shape", [None, (8, 8, 3), (1, 8, 24), (3, 2, 32)])
+def test_rows_that_a_torch_encoder_cannot_take_are_named_by_their_shape(torch, rng, input_shape):
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten())
+    rows = (4, *(input_shape or (192,)))
+    message = re.escape(f"the encoder Sequential failed on a batch of shape {rows}") + ".*input_shape=.*It said: "
+    with pytest.raises(ValueError, match=message) as caught:
+        PretrainedEmbedder(net, input_shape=input_shape).fit_transform(rng.random((4, 192)))
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert PretrainedEmbedder(net, input_shape=(3, 8, 8)).fit_transform(rng.random((4, 192))).shape == (4, 144)
+
+
+def test_a_linear_encoder_says_how_many_features_it_was_given(torch, rng):
+    with pytest.raises(ValueError, match=r"failed on a batch of shape \(4, 5\), rows of \(5,\)"):
+        PretrainedEmbedder(torch.nn.Linear(10, 3)).fit_transform(rng.random((4, 5)))
+    with pytest.raises(ValueError, match=r"input_shape=\(3, 9, 9\) asks for flat rows of 243 features"):
+        PretrainedEmbedder(torch.nn.Flatten(), input_shape=(3, 9, 9)).fit(rng.random((4, 192)))
+    with pytest.raises(TypeError, match="X holds texts.*preprocess=, a tokenizer"):
+        PretrainedEmbedder(torch.nn.Linear(10, 3)).fit(["a", "b"])
+
+
+def test_a_text_is_no_encoder():
+    with pytest.raises(TypeError, match="encoder must be a torch module, a callable"):
+        PretrainedEmbedder("resnet18").fit(np.zeros((2, 3)))

@@ -3,13 +3,15 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
 from sklearn.covariance import ledoit_wolf, oas
-from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.naive_bayes import GaussianNB
+from sklearn.preprocessing import StandardScaler
 
 from skcert import CertifiedGMMClassifier
 
@@ -324,3 +326,54 @@ def test_a_covariance_symmetric_to_rounding_is_shared():
 def test_priors_that_are_no_numbers_are_refused():
     with pytest.raises(ValueError, match="priors must be an array of probabilities"):
         CertifiedGMMClassifier(priors="uniform").fit(GOOD_X, GOOD_Y)
+
+
+SHARES = pd.Series([0.5, 0.3, 0.2], index=[1, 0, 2])
+
+
+@pytest.mark.parametrize(
+    "priors",
+    [
+        {0: 0.5, 1: 0.3, 2: 0.2},
+        {0.5, 0.3, 0.2},
+        "uniform",
+        0.5,
+        [None, 0.5, 0.5],
+        [0.5, 0.5],
+        [[0.5, 0.3, 0.2]],
+        SHARES,
+        object(),
+    ],
+    ids=str,
+)
+def test_bad_priors_are_refused_in_words_and_labelled_ones_by_their_labels(priors):
+    X, y = load_wine(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    message = "priors must (be an array of probabilities, one per class in the order|have shape|be finite)"
+    with pytest.raises(ValueError, match=message):
+        CertifiedGMMClassifier(priors=priors).fit(X, y)
+    with pytest.raises(ValueError, match=message):
+        CertifiedGMMClassifier.from_parameters(np.eye(3), np.eye(3), priors, covariance_type="tied")
+    in_order = SHARES.loc[[0, 1, 2]]
+    for good in (in_order, in_order.to_numpy(), in_order.tolist()):
+        np.testing.assert_array_equal(CertifiedGMMClassifier(priors=good).fit(X, y).priors_, [0.3, 0.5, 0.2])
+    named = CertifiedGMMClassifier(priors=pd.Series([0.3, 0.5, 0.2])).fit(X, np.array(["a", "b", "c"])[y])
+    np.testing.assert_array_equal(named.priors_, [0.3, 0.5, 0.2])
+
+
+def test_numbers_that_are_none_are_refused_in_words():
+    X, y = load_wine(return_X_y=True)
+    for name in ("tol", "reg_covar", "target_radius"):
+        with pytest.raises(ValueError, match=f"{name} must be .*got True"):
+            CertifiedGMMClassifier(**{name: True}).fit(X, y)
+    for name in ("means", "covariances"):
+        given = {"means": np.eye(2), "covariances": np.eye(2), name: {"a": 1}}
+        with pytest.raises(ValueError, match=f"{name} must be an array of numbers, got"):
+            CertifiedGMMClassifier.from_parameters(**given)
+    with pytest.raises(ValueError, match="covariance_type must be one of"):
+        CertifiedGMMClassifier.from_parameters(np.eye(2), np.eye(2), covariance_type=["tied"])
+    for weight in (np.nan, np.inf, -1.0):
+        with pytest.raises(ValueError, match="sample_weight|NaN|infinity"):
+            CertifiedGMMClassifier().partial_fit(X, y, classes=[0, 1, 2], sample_weight=weight)
+    with pytest.raises(ValueError, match="n_samples must be an integer"):
+        CertifiedGMMClassifier.from_parameters(np.eye(2), np.eye(2)).sample(True)

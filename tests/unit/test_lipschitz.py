@@ -67,7 +67,7 @@ REFUSED = {
     "the size of the batch": (lambda m, x: m.layer(x) * len(x), "rows"),
     "the row before": (lambda m, x: x + 3 * F.pad(x[:-1], (0, 0, 1, 0)), "rows|repeat"),
     "the first row": (lambda m, x: x - x[:1], "rows|beside"),
-    "old arguments": (lambda m, x: x.sub(5, x), "sub.*three arguments"),
+    "old arguments": (lambda m, x: x.sub(5, x), "sub.*no signature"),
     "tiny floats": (lambda m, x: x.to(torch.float8_e4m3fn).float(), "float8"),
     "celu that grows": (lambda m, x: F.celu(x, -1.0), "celu.*alpha"),
     "NaN": (lambda m, x: x * float("nan"), "NaN"),

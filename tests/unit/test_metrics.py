@@ -290,7 +290,7 @@ BAD = {
         r"radius must be a number.*got \[0, 1\]",
     ),
     "negative radii": (lambda: certified_accuracy_curve([0, 1], TWO, [-1, 1]), ValueError, "radii must be numbers >= 0"),
-    "2-D radii": (lambda: certified_accuracy_curve([0, 1], TWO, [[0, 1], [1, 2]]), ValueError, "1d array"),
+    "2-D radii": (lambda: certified_accuracy_curve([0, 1], TWO, [[0, 1], [1, 2]]), ValueError, "one or a list of them"),
     "no certificate": (
         lambda: certified_accuracy_score([0, 1], [1, 1], 1),
         TypeError,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skcert.geometry.rounding import HALF
 from skcert.perturbations import (
     AffineStep,
     Branch,
@@ -140,7 +141,7 @@ def test_steps_side_by_side_are_the_steps_one_by_one(seed):
             out = each.transform(out)
         expected.append(out * branch.weight)
     source = np.hstack([values, *constants(links, values)])
-    points, error, _ = route.trace(source, {})
+    points, error, _ = route.trace(source, {}, {})
     final = route.pieces[-1]
     np.testing.assert_allclose(final.apply(points), last.apply(np.hstack(expected)), rtol=1e-9, atol=1e-12)
     assert error is None or (error < 1e-12).all()
@@ -195,6 +196,16 @@ def test_the_check_of_a_step_sees_a_mistake_in_any_output_whatever_its_unit():
             wrong = after.copy()
             wrong[row, output] *= 1 + 1e-6
             assert not step.agrees(before, wrong)
-            assert step.agrees(before, wrong, single=True)
+            assert step.computed(HALF).agrees(before, wrong)
+            wrong[row, output] = after[row, output] * (1 + 1e-12)  # a few thousand units in the last place
+            assert not step.agrees(before, wrong)
+    wrong = after.copy()
     wrong[3, 1] = np.nan
-    assert not step.agrees(before, wrong, single=True)
+    assert not step.agrees(before, wrong)
+    large = before.copy()
+    large[3] = 1e300  # what overflows says nothing, here or about other rows
+    wrong = step.apply(large)
+    wrong[3] = np.inf
+    assert not step.agrees(large, wrong) and step.agrees(large * 1e3, wrong * 1e3)
+    wrong[4, 1] *= 2
+    assert not step.agrees(large * 1e3, wrong * 1e3)

@@ -1,17 +1,21 @@
 """Radii on an NVIDIA GPU: the arithmetic on points of ``skcert.boundaries``, in kernels, with the same bounds.
 
 Whatever is computed once comes from the boundary as it is; points go to the device in chunks, and answers come back where the
-points were.
+points were. No GPU has run these kernels yet: some rows of every boundary are certified on the CPU too, which takes over where
+the two contradict each other.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary, proxy
 
 import numpy as np
 
 from skcert.backends.cuda.affine import AffineSolver
+from skcert.backends.cuda.comparison import ROWS, contradictions, in_words, some_rows
 from skcert.backends.cuda.device import require
 from skcert.backends.cuda.mixture import MixtureSolver
 from skcert.backends.cuda.quadratic import QuadraticSolver
@@ -22,6 +26,8 @@ __all__ = ["nearest", "require", "supports"]
 
 #: what boundaries have on which device, as long as they live
 _SOLVERS: WeakKeyDictionary[Any, dict[Any, Solver]] = WeakKeyDictionary()
+#: devices that have contradicted the CPU in this process
+_DISTRUSTED: set[Any] = set()
 
 
 def _kind(boundary: Any, method: str) -> type | None:
@@ -48,6 +54,9 @@ def supports(boundary: Any, method: str) -> bool:
 def nearest(boundary: Any, X: Any, *, method: str) -> Nearest:
     """As ``boundary.nearest``, on the device and without attacks.
 
+    The CPU certifies some of the first rows too. Where the device contradicts it, a warning says so, and the CPU computes all
+    rows, of this call and of every later one for this device.
+
     Parameters
     ----------
     boundary : AffineBoundary, QuadraticBoundary or QuadraticMixtureBoundary
@@ -68,9 +77,42 @@ def nearest(boundary: Any, X: Any, *, method: str) -> Nearest:
     there = isinstance(X, cupy.ndarray)
     device = X.device if there else cupy.cuda.Device()
     with device:
-        kept = _SOLVERS.setdefault(boundary, {})
-        key = cupy, device.id, method
-        if key not in kept:
-            kept[key] = kind(cupy, proxy(boundary), method)
-            cupy.cuda.get_current_stream().synchronize()  # chunks are worked on in streams of their own
-        return (nearest_of_device if there else nearest_of_host)(kept[key], X)
+        if (cupy, device.id) not in _DISTRUSTED:
+            kept = _SOLVERS.setdefault(boundary, {})
+            key = cupy, device.id, method
+            if key not in kept:
+                kept[key] = kind(cupy, proxy(boundary), method)
+                cupy.cuda.get_current_stream().synchronize()  # chunks are worked on in streams of their own
+            found = (nearest_of_device if there else nearest_of_host)(kept[key], X)
+            seen = _contradiction(kept[key], boundary, X, found, method, there)
+            if seen is None:
+                return found
+            _DISTRUSTED.add((cupy, device.id))
+            warnings.warn(f"GPU {device.id} {seen}", UserWarning, stacklevel=2)
+        known = boundary.nearest(X.get() if there else X, method=method)
+        return _each(cupy.asarray, known) if there else known
+
+
+def _contradiction(solver: Solver, boundary: Any, X: Any, found: Nearest, method: str, there: bool) -> str | None:
+    """What the CPU finds wrong with some rows, in words; None if nothing, or if enough rows of this boundary were compared.
+
+    Boundary by boundary, since numbers choose kernels and branches too, and apart for each type of points and for each way to
+    the device.
+    """
+    cupy, way = solver.cupy, (there, X.dtype.char)
+    rows = some_rows(len(X), ROWS - solver.compared[way])
+    if not len(rows):
+        return None
+    at = cupy.asarray(rows) if there else rows
+    points, ours = X[at], found.take(at)
+    if there:
+        points, ours = points.get(), _each(lambda values: values.get(), ours)
+    with np.errstate(all="ignore"):
+        known = boundary.nearest(points, method=method)
+        wrong = contradictions(boundary, points, ours, known, method)
+    solver.compared[way] += len(rows)
+    return in_words(rows, wrong, ours, known) if len(wrong) else None
+
+
+def _each(function: Callable[[Any], Any], values: Nearest) -> Nearest:
+    return Nearest(*map(function, (values.winner, values.runner_up, values.radius, values.attack_radius)))

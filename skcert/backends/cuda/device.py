@@ -16,6 +16,8 @@ BLOCK, WARP = 128, 32
 ITEMS = (1, 2, 4, 8, 16, 24, 32)
 #: the same for kernels that keep two kinds
 PAIRED_ITEMS = ITEMS[:-1]
+#: of the compiler, beside those that CuPy gives it
+OPTIONS = ("--std=c++17",)
 NAMES = (
     "affine_prepare<float>",
     "affine_prepare<double>",
@@ -66,7 +68,7 @@ def source() -> str:
 
 @cache
 def _compiled(cupy: ModuleType) -> Any:
-    return cupy.RawModule(code=source(), options=("--std=c++17",), name_expressions=NAMES)
+    return cupy.RawModule(code=source(), options=OPTIONS, name_expressions=NAMES)
 
 
 def launch(cupy: ModuleType, name: str, warps: int, *args: Any) -> None:

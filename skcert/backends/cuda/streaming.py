@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
+from functools import cached_property
 from itertools import cycle
 from types import ModuleType
 from typing import Any
@@ -26,6 +28,11 @@ class Solver(ABC):
     """What computes on a chunk, with everything that does not depend on the points already on the device."""
 
     cupy: ModuleType
+
+    @cached_property
+    def compared(self) -> Counter[Any]:
+        """Rows that were compared with the CPU's, by type and place of the points."""
+        return Counter()
 
     @abstractmethod
     def bytes_per_row(self, width: int) -> int:
