@@ -20,10 +20,11 @@ from sklearn.utils import _safe_indexing
 from skcert import theory
 from skcert._certificate import Certificate
 from skcert._certify import Certifier, certify
+from skcert._explanation import dominant_column
 from skcert._gmm import CertifiedGMMClassifier
 from skcert._points import Points, dense, transformed
 from skcert._printing import round_down, short
-from skcert._progress import bar
+from skcert._progress import bar, shown
 from skcert._request import scale_of
 from skcert.backends.arrays import to_host
 from skcert.diagnostics import kl_divergence, mardia_test
@@ -334,6 +335,7 @@ def robustness_report(
     space: str = "input",
     feature_scale=None,
     confidence: float = 0.95,
+    progress: bool = True,
 ) -> RobustnessReport:
     """Where a model stands: what is certified, what an attack achieves, what its mixture predicts, what nobody could beat.
 
@@ -354,6 +356,8 @@ def robustness_report(
         report are in these units; what cannot be computed in them is left out, with the reason. None: those of the space.
     confidence : float, default=0.95
         Of intervals, bands, and lower limits.
+    progress : bool, default=True
+        Show a progress bar, on a terminal or in a notebook, when the work takes more than two seconds.
 
     Returns
     -------
@@ -396,7 +400,7 @@ def robustness_report(
     if not 0.5 <= theory._checks.chance("confidence", confidence):
         raise ValueError(f"confidence must be in [0.5, 1), got {confidence!r}.")
     certifier, X = Certifier(estimator), to_host(X)
-    with bar(8, "robustness report", "part") as done:
+    with shown(progress), bar(8, "robustness report", "part") as done:
         certificate = certifier.certify(X, norm=norm, space=space, feature_scale=feature_scale)
         y = certificate.check_labels(y)
         grid = _default_radii(certificate) if radii is None else np.unique(theory._checks.radii_of(radii))
@@ -411,6 +415,12 @@ def robustness_report(
         left_out: dict[str, str] = {}
         _add_certified(lines, facts, left_out, certificate, y, grid, confidence)
         facts["units"] = _units(certificate, seen, scale, start)
+        if (found := dominant_column(certificate)) is not None:
+            name, share = found
+            facts["one column decides"] = (
+                f"{short(name)!r} makes up {round_down(100 * share)} % of the shortest attacks; "
+                + _cure(certificate, seen, start)
+            )
         done.update()
         mixture = _of_mixture(certifier, start, seen, scale, norm, left_out)
         typical = None
@@ -499,11 +509,19 @@ def _units(certificate: Certificate, seen: Points, scale: np.ndarray, start: int
     least, most = apart[spread[apart].argmin()], apart[spread[apart].argmax()]
     if not spread[most] > ALIKE * spread[least]:
         return words
-    deviations = "X.std()" if hasattr(seen.origin, "iloc") else "X.std(axis=0)"
     return (
         f"{words}, whose standard deviations go from {spread[least]:.2g} ({names[least]}) to {spread[most]:.2g} "
-        f"({names[most]}); if their units differ, pass feature_scale={deviations}"
+        f"({names[most]}); {_cure(certificate, seen, start)}"
     )
+
+
+def _cure(certificate: Certificate, seen: Points, start: int) -> str:
+    """What to do about columns of different units."""
+    if certificate.feature_scale is not None:
+        return "check its unit in feature_scale beside those of the other columns"
+    if start:
+        return f"if the units of {certificate.space!r} differ, pass feature_scale= with that of each column"
+    return "if their units differ, pass feature_scale=" + ("X.std()" if hasattr(seen.origin, "iloc") else "X.std(axis=0)")
 
 
 # -- the mixture ---------------------------------------------------------------------------------------------------------

@@ -195,9 +195,10 @@ def test_long_work_has_a_bar(described, description):
     lambda: PretrainedEmbedder(np.tanh, progress=False).fit_transform(X),
     lambda: CertifiedMarginClassifier(hidden_layer_sizes=(4,), max_epochs=1, random_state=0, progress=False).fit(X, Y),
     lambda: voters(progress=False).certify(X),
+    lambda: robustness_report(full(), X, Y, progress=False),
     lambda: voters(progress=False, n_jobs=2).certify(X),
 ])  # fmt: skip
-def test_estimators_without_progress_show_no_bar(described, work):
+def test_who_wants_no_progress_sees_no_bar(described, work):
     work()
     assert set(described) <= {"choosing the shrinkage"}
 

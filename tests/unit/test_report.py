@@ -380,6 +380,18 @@ def test_columns_of_different_units_are_named_with_the_cure():
     )
 
 
+def test_a_column_that_decides_alone_is_named_with_the_cure():
+    frame = pd.DataFrame(X_TEST[:, :3], columns=["radius", "texture", "length"]).assign(length=X_TEST[:, 2] * 1e-9)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, Y_TEST)
+    words = robustness_report(model, frame, Y_TEST, radii=[0.0]).facts["one column decides"]
+    assert "'length' makes up" in words and "feature_scale=X.std()" in words
+    assert "one column decides" not in robustness_report(model, frame, Y_TEST, radii=[0.0], feature_scale=frame.std()).facts
+    words = robustness_report(model, frame, Y_TEST, radii=[0.0], feature_scale=dict.fromkeys(frame, 1.0)).facts
+    assert (
+        "'length' makes up" in words["one column decides"] and "check its unit in feature_scale" in words["one column decides"]
+    )
+
+
 # -- pictures and pages ------------------------------------------------------------------------------------------------
 
 
