@@ -247,6 +247,22 @@ MUTANTS = {
     "kernels forget the errors of scores": ("backends/cuda/kernels.cu", "margin = gap - error;", "margin = gap;"),
     "kernels keep the mirrored spectrum": ("backends/cuda/kernels.cu", "double sign = flip ? -1.0 : 1.0;", "double sign = 1.0;"),
     "kernels read subnormal numbers as 0": ("backends/cuda/kernels.cu", "return size * (bits == size ? 0x1p-149 : -0x1p-149);", "return 0.0;"),
+    "count what falls at a radius as fallen": ("_report.py", "np.searchsorted(ordered, at, side=\"left\")) / len(kept)", "np.searchsorted(ordered, at, side=\"right\")) / len(kept)"),
+    "an upper bound continued on the unsafe side": ("_report.py", "np.append(values[:1], values)) if above", "np.append(values, values[-1:])) if above"),
+    "round upper bounds down": ("_report.py", "np.ceil(thousandths - 1e-9)", "np.floor(thousandths + 1e-9)"),
+    "round every share to its own side": ("_report.py", "shown[np.abs(values - number) <= 1e-9]", "shown[(np.abs(values - number) <= 1e-9) & (kinds == kind)]"),
+    "the mixture in other units than the radii": ("_report.py", "else piece.matrix) * scale", "else piece.matrix)"),
+    "latents stretched by their scale": ("_report.py", "return np.diag(1 / scale)", "return np.diag(scale)"),
+    "the mixture under columns that cannot move": ("_report.py", "leave no ball of all dimensions, as they need it.\"\n        return None", "leave no ball of all dimensions, as they need it.\"\n        scale = np.maximum(scale, 1e-3)"),
+    "distances in other units than the radii": ("_report.py", "scaled = values / scale", "scaled = values"),
+    "forget that quotients are rounded": ("_report.py", "near = max(float(radius) - lost, 0.0)", "near = float(radius)"),
+    "radii of the models beside it in other units": ("_report.py", "\"feature_scale\": certificate.feature_scale}", "\"feature_scale\": None}"),
+    "radii bought with accuracy": ("_report.py", "clean >= clean.max() - LOSS", "clean >= 0"),
+    "a class mistaken for itself": ("_report.py", "np.where(certificate.prediction == y, certificate.runner_up, certificate.prediction)", "certificate.runner_up"),
+    "names unescaped where one points": ("_report.py", "title=\"{html.escape(text)}\"", "title=\"{text}\""),
+    "bars in log files": ("_progress.py", "hasattr(stream, \"isatty\") and stream.isatty()", "hasattr(stream, \"isatty\")"),
+    "bars wait for the first row": ("_progress.py", "    if done.wait(DELAY):\n        return", "    while not count.n:\n        if done.wait(DELAY):\n            return"),
+    "bars that nobody wants": ("_progress.py", "_wanted.set(_wanted.get() and bool(wanted))", "_wanted.set(bool(wanted))"),
 }  # fmt: skip
 
 #: what killed each of them last time, written by every run
