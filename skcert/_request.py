@@ -64,8 +64,7 @@ def _name(estimator: Any) -> str:
 def classes_of(model: Any) -> np.ndarray:
     """The labels of a fitted classifier of one output; Uncertifiable for others."""
     classes: Any = getattr(model, "classes_", None)
-    several = isinstance(classes, list) or getattr(model, "multilabel_", False)
-    several = several or "multilabel" in getattr(getattr(model, "_label_binarizer", None), "y_type_", "")
+    several = isinstance(classes, list) or "multilabel" in getattr(getattr(model, "_label_binarizer", None), "y_type_", "")
     if several or np.ndim(classes) != 1:
         found = "predicts several outputs at once" if several else "has no classes_ of shape (n_classes,)"
         raise Uncertifiable(

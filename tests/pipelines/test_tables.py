@@ -404,13 +404,11 @@ def test_what_is_looked_into_must_do_what_its_class_does(method):
         certify(pipe, X)
 
 
-def test_endings_halves_and_repetitions_are_refused_in_words():
+def test_endings_and_repetitions_are_refused_in_words():
     X, _, y = gappy()
-    with pytest.raises(Uncertifiable, match="ends in a step that does nothing"):
+    with pytest.raises(Uncertifiable, match="ends in 'passthrough', which is no classifier"):
         certify(Pipeline([("scale", StandardScaler()), ("end", "passthrough")]).fit(X, y), X)
     pipe = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
-    with pytest.raises(ValueError, match="float32"):
-        certify(pipe, X.astype(np.float16))
     frame = pd.DataFrame(X, columns=[f"x{k}" for k in range(13)])
     pipe.fit(frame, y)
     with pytest.raises(ValueError, match="more than once"):

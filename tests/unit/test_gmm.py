@@ -344,7 +344,7 @@ SHARES = pd.Series([0.5, 0.3, 0.2], index=[1, 0, 2])
         SHARES,
         object(),
     ],
-    ids=str,
+    ids=lambda priors: type(priors).__name__,
 )
 def test_bad_priors_are_refused_in_words_and_labelled_ones_by_their_labels(priors):
     X, y = load_wine(return_X_y=True)
