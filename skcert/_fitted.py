@@ -101,6 +101,8 @@ def _state(estimator: Any) -> dict[str, Any]:
 
 def _comparable(value: Any) -> Any:
     """A value of which a later one can be told apart, or None."""
+    if isinstance(value, np.ndarray) and value.dtype == object:  # names of columns: the same ones in a copy are other objects
+        return repr(value.tolist())
     if isinstance(value, np.ndarray):
         return value.tobytes(), value.shape, value.dtype.str
     if isinstance(value, str | int | float | np.generic):  # not compared as numbers: NaN is no other than NaN
