@@ -352,15 +352,18 @@ def test_what_cannot_be_computed_in_scaled_units_is_left_out_with_the_reason():
     assert "LogisticRegression" in found.lines and "ceiling, mixture" not in found.lines
 
 
-def test_a_quotient_that_was_rounded_makes_no_conflict():
-    """Half of the distance in units of the scale is just above the radius, and its floating-point value just at it."""
+def test_quotients_that_were_rounded_make_no_conflict():
+    """Far from the origin two points seem nearer to each other, in units of the scale, than they are."""
     local = np.random.default_rng(0)
-    for x, s in local.uniform(0.5, 2.0, (1000, 2)):
-        if Fraction(x) / Fraction(s) > Fraction(x / s):
+    for x, y, s in zip(*1e8 + local.uniform(0, 1, (2, 1000)), local.uniform(0.5, 2.0, 1000), strict=True):
+        distance = abs(Fraction(x) - Fraction(y)) / Fraction(s)
+        if Fraction(abs(x / s - y / s)) * (1 + Fraction(1, 10**10)) < distance:
             break
-    points, labels = np.array([[0.0]] * 8 + [[x]] * 8), np.repeat([0, 1], 8)
-    model = CertifiedGMMClassifier.from_parameters([[0.0], [2.0]], [[1.0]], classes=[0, 1])
-    found = robustness_report(model, points, labels, feature_scale=[s], radii=[x / s / 2, x / s])
+    radius = float((Fraction(abs(x / s - y / s)) + distance) / 4)
+    assert 2 * Fraction(radius) < distance  # so there is none
+    points, labels = np.array([[x]] * 8 + [[y]] * 8), np.repeat([0, 1], 8)
+    model = CertifiedGMMClassifier.from_parameters([[x], [y]], [[1.0]], classes=[0, 1])
+    found = robustness_report(model, points, labels, feature_scale=[s], radii=[radius, 2 * radius])
     assert found.lines["ceiling, these points"].values.tolist() == [1.0, 0.5]
 
 
