@@ -17,7 +17,7 @@ from skcert._printing import round_down, round_up
 from skcert._request import Request, scale_of
 from skcert.backends.arrays import to_host
 from skcert.discriminants import Affine, NearestEllipsoid, Quadratic
-from skcert.perturbations import EstimatedStep, Link, LipschitzStep, NormalizeStep
+from skcert.perturbations import AffineStep, EstimatedStep, Link, LipschitzStep, NormalizeStep
 from skcert.routes import Route, describe
 
 if TYPE_CHECKING:
@@ -234,6 +234,8 @@ class Origin:
         ours, theirs = self.certifier, other.certifier
         if ours is theirs:
             return True
+        if not _same(_affine(self.request.links), _affine(other.request.links)):
+            return False
         if ours._rule is None and theirs._rule is None:
             return _same(vars(ours._model), vars(theirs._model))
         return _same(ours._classes, theirs._classes) and _same(ours._rule, theirs._rule)
@@ -363,6 +365,10 @@ class Origin:
 
 
 # -- what a certifier can do again -----------------------------------------------------------------------------------------
+
+
+def _affine(links: tuple[Link, ...]) -> list[AffineStep]:
+    return [carrier for each in links for carrier in each.carriers if isinstance(carrier, AffineStep)]
 
 
 def _is_estimated(links: tuple[Link, ...]) -> bool:

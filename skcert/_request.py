@@ -53,7 +53,7 @@ def _kind(estimator: Any) -> str | None:
     """What scikit-learn calls an estimator; None for what has no such name."""
     try:
         return get_tags(estimator).estimator_type
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, IndexError, TypeError, ValueError):
         return None
 
 

@@ -252,10 +252,10 @@ def test_anything_else_that_changes_the_encoder_is_noticed(lipschitz, data):
     )
 
 
-def test_a_bound_and_an_estimate_are_not_put_together(network, data):
+def test_an_estimate_is_not_joined_to_a_bound(network, data):
     X, y, X_test, _ = data
     sound, guess = (certify(pipeline(network, way).fit(X, y), X_test[:3]) for way in ("global", Clever(4, 4)))
-    with pytest.raises(ValueError, match="of the same model and request can be joined"):
+    with pytest.raises(ValueError, match="the method, 'exact' and 'clever'"):
         type(sound).concatenate([sound, guess])
     assert "estimates" in repr(guess) and "lower bounds" not in repr(guess)
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris, load_wine
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -111,6 +112,10 @@ def test_a_model_that_was_fitted_again_is_another_and_a_copy_is_the_same():
     assert len(Certificate.concatenate([first, certify(pickle.loads(pickle.dumps(model)), X)])) == 2 * len(X)
     with pytest.raises(ValueError, match="differ in the model"):
         Certificate.concatenate([first, certify(model.fit(X[::2], Y[::2]), X)])
+    frozen, other = FrozenEstimator(LogisticRegression().fit(X, Y)), 2 * X + 1
+    scaled = [certify(make_pipeline(StandardScaler(), frozen).fit(points, Y), X) for points in (X, other)]
+    with pytest.raises(ValueError, match="differ in the model"):  # the classifier alone is the same
+        Certificate.concatenate(scaled)
     smoothed = [VOTING.set_params(sigma=sigma).fit(FRAME, Y).certify(FRAME[:4]) for sigma in (0.5, 0.7)]
     with pytest.raises(ValueError, match="differ in the model"):
         Certificate.concatenate(smoothed)
