@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 from sklearn import config_context
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skcert._certificate import Certificate
@@ -20,7 +21,7 @@ from skcert._passages import Passages, boundary_of, units_of, widest_unit
 from skcert._points import (
     Points,
     check_names,
-    dense,
+    conversion,
     dispatched,
     floats,
     index_of,
@@ -227,7 +228,7 @@ class Certifier:
         else:
             theirs = predicted(self._model, made[-1])  # it also checks what reaches it
             latents = numbers(outputs[-1])
-        points = Points.of(outputs[0] if links or hasattr(X, "columns") else dense(latents))
+        points = Points.of(outputs[0])
         scale, asked = scale_of(request.feature_scale, points)
         units = self._units(links, outputs)
         estimated = any(isinstance(carrier, EstimatedStep) for each in links for carrier in each.carriers)
@@ -243,7 +244,7 @@ class Certifier:
         runner_up = self._classes[nearest.runner_up]
         radius, attack_radius, attack = nearest.radius, nearest.attack_radius, None
         if theirs is not None:
-            radius = self._check_predictions(theirs, latents, nearest, prediction, units[-1])
+            radius = self._check_predictions(theirs, outputs[-1], nearest, prediction, units[-1])
             runner_up = np.where(theirs == prediction, runner_up, prediction)
             prediction = theirs
         if request.attack:
@@ -462,7 +463,7 @@ class Certifier:
             return radius
         order = np.argsort(self._classes)
         codes = order[np.searchsorted(self._classes, theirs[differ], sorter=order)]
-        wrong = self._beyond_rounding(dense(latents[differ]), nearest.winner[differ], codes, unit)
+        wrong = self._beyond_rounding(_safe_indexing(latents, differ), nearest.winner[differ], codes, unit)
         if wrong.any():
             raise ValueError(
                 f"{type(self._model).__name__}.predict decides otherwise than its fitted parameters say on {len(differ)} of "
@@ -473,15 +474,18 @@ class Certifier:
         radius[differ] = 0.0
         return radius
 
-    def _beyond_rounding(self, latents: np.ndarray, ours: np.ndarray, theirs: np.ndarray, unit: float) -> np.ndarray:
+    def _beyond_rounding(self, latents: Any, ours: np.ndarray, theirs: np.ndarray, unit: float) -> np.ndarray:
         """Whether rounding in a unit cannot have put another class first: between the two alone, the point is certified."""
-        beyond = np.zeros(len(latents), dtype=bool)
+        points = Points.of(latents)
+        values = points.values
+        beyond = np.zeros(len(values), dtype=bool)
+        lost = conversion(points.kinds, values, np.ones(values.shape[1]), 2, beyond.astype(float))
         for i, j in np.unique(np.column_stack([ours, theirs]), axis=0):
             at = np.flatnonzero((ours == i) & (theirs == j))
-            boundary = boundary_of(self._rule.some(np.array([i, j])), None, None, 2, unit, latents.shape[1])
+            boundary = boundary_of(self._rule.some(np.array([i, j])), None, None, 2, unit, values.shape[1])
             with np.errstate(over="ignore", invalid="ignore"):  # where scores overflow nothing is known
-                found = boundary.nearest(np.ascontiguousarray(latents[at]), method="pairwise")
-            beyond[at] = (found.winner == 0) & (found.radius > 0)
+                found = boundary.nearest(np.ascontiguousarray(values[at]), method="pairwise")
+            beyond[at] = (found.winner == 0) & (found.radius > lost[at])
         return beyond
 
     def _predict_from(self, points, start: int) -> np.ndarray:

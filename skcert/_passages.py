@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from skcert._points import Points, dense, numbers, source_of, type_of
+from skcert._points import Points, conversion, dense, numbers, source_of, type_of
 from skcert._request import Request
 from skcert.boundaries import (
     PAIR_BUDGET,
@@ -22,7 +22,7 @@ from skcert.boundaries import (
     VotedBoundary,
 )
 from skcert.discriminants import Affine, LogSumExp, NearestEllipsoid, batches
-from skcert.geometry.rounding import UNIT, grow, unit_of
+from skcert.geometry.rounding import UNIT, grow, shrink, unit_of
 from skcert.perturbations import AffineStep, Link, LipschitzStep, ParallelStep
 from skcert.routes import Route, Stop, constants, imputes
 
@@ -143,7 +143,8 @@ class Passages:
                 at = batch if len(groups) == 1 else group[batch]
                 source = source_of(points.values[at], [part[at] for part in fixed])
                 known = None if voted is None else voted.take(at)
-                out.put(at, self._part(passage, request, outputs, computed, units, at, source, latents, method, known))
+                found = self._part(passage, request, outputs, computed, units, at, source, latents, method, known)
+                out.put(at, _about(points, at, found, passage.scale, request.norm))
         return out, method, self.is_exact(passage, method)
 
     def _part(self, passage, request: Request, outputs, computed, units, at, source, latents, method, voted=None) -> Nearest:
@@ -240,6 +241,18 @@ def _part_units(links: tuple[Link, ...], X: Any) -> tuple[Any, ...]:
 def widest_unit(units: Any) -> float:
     """The largest of some units of rounding, however they are nested."""
     return max(map(widest_unit, units), default=UNIT) if isinstance(units, tuple) else units
+
+
+def _about(points: Points, at, found: Nearest, moving: np.ndarray, norm: float) -> Nearest:
+    """Radii about points as they were given, from those about the float64 numbers c(x) that they became.
+
+    In the ball ||c(z) - c(x)|| <= ||z - x|| + u ||z|| + u ||x||, and ||z|| <= ||x|| + ||z - x||.
+    """
+    lost = conversion(points.kinds, points.values[at], moving, norm, found.radius)
+    if not lost.any():
+        return found
+    radius = np.where(lost > 0, shrink(np.maximum(shrink(found.radius) - 2 * lost, 0)), found.radius)
+    return replace(found, radius=radius, attack_radius=grow(found.attack_radius + lost))
 
 
 def _is_first(link: Link) -> bool:

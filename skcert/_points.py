@@ -15,10 +15,12 @@ from sklearn import get_config
 
 from skcert._fitted import may_write
 from skcert.backends.arrays import hosted, namespace_of, to_host
-from skcert.geometry.rounding import UNITS
+from skcert.geometry.rounding import TINY, UNIT, UNITS, grow
 
 #: types of numbers that are kept; others become float64
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+#: up to where float64 holds all integers
+WHOLE = 2.0**53
 #: types of columns of frames that may look like numbers and are none (pandas and polars)
 OTHER = {
     *("CategoricalDtype", "DatetimeTZDtype", "PeriodDtype", "StringDtype"),
@@ -102,6 +104,27 @@ def types_of(X: Any) -> tuple[np.dtype, ...]:
         return tuple(column[:0].to_numpy().dtype for column in _columns(X))
     kind = getattr(X, "dtype", None)
     return (kind if isinstance(kind, np.dtype) else np.dtype(float),)
+
+
+def conversion(kinds: tuple, values: np.ndarray, scale: np.ndarray, norm: float, radius: np.ndarray) -> np.ndarray:
+    """How far apart points of these types and the float64 numbers ``values``, shape (n, d), that they become are at most, (n,).
+
+    In units of the scale; a column of scale 0 counts for nothing. Integers lose nothing as long as all within the radius are
+    below 2^53.
+    """
+    at = np.flatnonzero([move > 0 and not _is_exact(kind) for move, kind in zip(scale, kinds, strict=True)])
+    if not len(at):
+        return np.zeros(len(values))
+    sizes = np.abs(np.nan_to_num(values[:, at]))
+    reach = sizes + np.multiply.outer(radius, scale[at])
+    held = np.array([kinds[k].kind in "iu" for k in at]) & (reach <= WHOLE)
+    sizes = np.where(held, 0.0, sizes + 4 * TINY)  # what is smaller is lost altogether
+    return grow(UNIT * np.linalg.norm(sizes / scale[at], ord=norm, axis=1), len(scale) + 8)
+
+
+def _is_exact(kind: np.dtype) -> bool:
+    """Whether float64 holds all numbers of a type: not those of 64 bits, of longer floats, and objects."""
+    return kind in UNITS or (kind.kind in "biu" and kind.itemsize < 8)
 
 
 def source_of(values: np.ndarray, constants: list) -> np.ndarray:
@@ -188,10 +211,14 @@ class Points:
         """Names of the columns."""
         return names_of(self.origin)
 
+    @property
+    def kinds(self) -> tuple[np.dtype, ...]:
+        """The type of each column."""
+        return types_of(self.origin) if hasattr(self.origin, "columns") else types_of(self.origin) * self.values.shape[1]
+
     def types(self) -> np.ndarray:
         """The float type that each column can hold, shape (d,)."""
-        kinds = types_of(self.origin) if hasattr(self.origin, "columns") else [self.origin.dtype] * self.values.shape[1]
-        return np.array([kind if kind in UNITS else np.dtype(float) for kind in kinds], dtype=object)
+        return np.array([kind if kind in UNITS else np.dtype(float) for kind in self.kinds], dtype=object)
 
     def moved(self, rows: np.ndarray, values: np.ndarray, columns: np.ndarray, types: np.ndarray | None = None) -> Any:
         """These rows of X, in the same container, with ``values`` (one column for each of the d) in these columns.

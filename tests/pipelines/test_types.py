@@ -148,6 +148,38 @@ def test_what_a_step_loses_is_within_what_is_allowed_for_its_types(name, fitted,
     assert (np.abs(made.astype(np.longdouble) - exact) <= allowed + wrong).all()
 
 
+FAR = 2**60  # neighbours in float64 are 256 apart
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint64, np.longdouble, object])
+@pytest.mark.parametrize(
+    "model", [GaussianNB(), CertifiedGMMClassifier(covariance_type="diag"), make_pipeline(StandardScaler(), GaussianNB())]
+)
+def test_numbers_of_more_digits_than_float64_has_keep_their_labels_within_the_radius(kind, model):
+    model = copy.deepcopy(model).fit(
+        (FAR + np.linspace(-2500, 2500, 40).astype(int)[:, None]).astype(kind), np.arange(40) // 20
+    )
+    every = np.arange(-4000, 4000)
+    labels = model.predict((FAR + every)[:, None].astype(kind))
+    some = every[1000:-1000:101]
+    certificate = certify(model, (FAR + some)[:, None].astype(kind))
+    for at, label, radius in zip(some, certificate.prediction, certificate.radius, strict=True):
+        assert np.abs(every - at)[labels != label].min() > radius
+    assert (certificate.radius.max() > 100) == (not hasattr(model, "steps"))  # a scaler loses more than the classes are apart
+
+
+@pytest.mark.parametrize("frame", [False, True])
+def test_digits_that_are_lost_in_columns_that_nobody_reads_cost_nothing(frame):
+    points = np.column_stack([X.to_numpy()[:, :3].round(), np.arange(len(X)) + 2**61]).astype(np.int64)
+    points = pd.DataFrame(points, columns=["a", "b", "c", "key"]) if frame else points
+    columns = ["a", "b", "c"] if frame else [0, 1, 2]
+    model = make_pipeline(ColumnTransformer([("scaled", StandardScaler(), columns)]), GaussianNB()).fit(points, Y)
+    whole = certify(model, points)
+    as_floats = points.astype(dict.fromkeys(columns, float)) if frame else points.astype(float)
+    np.testing.assert_array_equal(whole.radius, certify(model, as_floats).radius)
+    assert (whole.radius > 0).mean() > 0.9
+
+
 def test_bounds_of_a_clip_are_held_in_the_type_of_the_points():
     """0.1 is no number of float32: the clip is at another one."""
     Z = np.linspace(0, 1, 40, dtype=np.float32)[:, None] * np.ones(3, dtype=np.float32)
