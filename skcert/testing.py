@@ -183,8 +183,14 @@ def _typed(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     """The nearest values that columns of these types hold, shape of the last axis."""
     for kind in set(kinds) - {np.dtype(float)}:
         with np.errstate(over="ignore"):
-            values = np.where(kinds == kind, values.astype(kind), values)
+            values = np.where(kinds == kind, _whole(values, kind) if kind.kind in "biu" else values.astype(kind), values)
     return values
+
+
+def _whole(values: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """The nearest numbers, as floats, that a type of integers or a bool holds."""
+    least, most = (0, 1) if kind == bool else (np.iinfo(kind).min, np.iinfo(kind).max)
+    return np.clip(np.rint(values), least, most)
 
 
 def _ulps(values: np.ndarray, kinds: Any) -> np.ndarray:
@@ -193,7 +199,7 @@ def _ulps(values: np.ndarray, kinds: Any) -> np.ndarray:
     units = np.spacing(sizes)
     for kind in set(np.ravel(kinds)) - {np.dtype(float)}:
         with np.errstate(over="ignore"):
-            units = np.where(kinds == kind, np.spacing(sizes.astype(kind)), units)
+            units = np.where(kinds == kind, 1.0 if kind.kind in "biu" else np.spacing(sizes.astype(kind)), units)
     return units
 
 
@@ -206,8 +212,9 @@ def _firsts(who: np.ndarray, *keys: np.ndarray) -> np.ndarray:
 class _Search:
     """Candidates are kept flat: ``who`` (m,), the numbers of their rows, and ``z`` (m, d), their values."""
 
-    def __init__(self, deployed: _Deployed, points: Points, certificate: Certificate, rng: np.random.RandomState):
-        self.deployed, self.points, self.rng = deployed, points, rng
+    def __init__(self, deployed: _Deployed, points: Points, kinds: np.ndarray, certificate: Certificate, rng: Any):
+        self.deployed, self.points, self.kinds, self.rng = deployed, points, kinds, rng
+        self.whole = np.array([kind.kind in "biu" for kind in kinds], dtype=bool)
         self.x = points.values.astype(float)
         self.norm, self.radius = check_norm(certificate.norm), np.asarray(certificate.radius, dtype=float)
         self.prediction = np.asarray(certificate.prediction)
@@ -217,7 +224,6 @@ class _Search:
         self.columns = np.flatnonzero(mobile)
         self.may = mobile & np.isfinite(self.x)
         self.scale = np.where(scale > 0, scale, 1.0)
-        self.kinds = points.types()
         units = np.where(self.may, np.abs(self.x) / self.scale, 0.0)
         self.unit = float(units.max(initial=0.0)) or 1.0  # what an infinite radius is measured in
         self.share, self.length = np.full(n, np.inf), np.full(n, np.inf)  # of the violations found
@@ -244,7 +250,14 @@ class _Search:
         """These candidates in the container of X."""
         if isinstance(self.points.origin, np.ndarray) and self.points.origin.dtype != object:
             return z.astype(self.kinds[0]).reshape(len(z), *self.points.origin.shape[1:])
-        return self.points.moved(who, z, self.columns)
+        return self.points.moved(who, z, self.columns, self.kinds)
+
+    def held(self, who: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """Points next to these that X can hold; whole numbers are those towards the certified point, and no further from it."""
+        if self.whole.any():
+            z = np.where(self.whole, self.x[who] + np.trunc(z - self.x[who]), z)
+        z = _typed(z, self.kinds)
+        return np.where(self.may[who] & np.isfinite(z), z, self.x[who])
 
     # -- lengths ---------------------------------------------------------------------------------------------------
 
@@ -258,8 +271,7 @@ class _Search:
 
     def settled(self, who: np.ndarray, z: np.ndarray, limit: np.ndarray) -> np.ndarray:
         """Representable points next to these, brought back to ``limit`` where they are further away, ulp by ulp at last."""
-        z = _typed(z, self.kinds)
-        z = np.where(self.may[who] & np.isfinite(z), z, self.x[who])
+        z = self.held(who, z)
         over = np.arange(len(z))
         for _ in range(4):
             moves = self.measured(who[over], z[over])
@@ -293,8 +305,7 @@ class _Search:
         v += self.x[who]
         if settle:
             return self.settled(who, v, limit)
-        v = _typed(v, self.kinds)
-        return np.where(self.may[who] & np.isfinite(v), v, self.x[who])
+        return self.held(who, v)
 
     # -- trying ----------------------------------------------------------------------------------------------------
 
@@ -357,7 +368,7 @@ class _Search:
             who = rows[at]
             z = np.where(self.may[who], known[who], self.x[who])
             self.tried(who, self.placed(who, (z - self.x[who]) / self.scale, limit[at]))
-            self.tried(who, z, watch=False)
+            self.tried(who, self.held(who, z), watch=False)
         limits = np.full(len(self.x), np.nan)
         limits[rows] = limit
         if self.scored:
@@ -373,7 +384,7 @@ class _Search:
         K = len(self.deployed.classes)
         for part in self.blocks(m, 8 * 2 * len(c) * max(d, K)):
             w, at = who[part], z[part]
-            step = np.maximum(h[part, None] * self.scale, 256 * _ulps(at, self.kinds))
+            step = np.maximum(h[part, None] * self.scale, np.where(self.whole, 1, 256) * _ulps(at, self.kinds))
             ends = [_typed(at + sign * step, self.kinds) for sign in (1, -1)]
             probes = np.repeat(at[None, :, None, :], 2, axis=0).repeat(len(c), axis=2)
             for end, probe in zip(ends, probes, strict=True):
@@ -468,8 +479,7 @@ class _Search:
         ends, low, high = self.found[who], np.zeros(len(who)), np.ones(len(who))
         for _ in range(HALVINGS if len(who) else 0):
             middle = (low + high) / 2
-            z = _typed(self.x[who] + middle[:, None] * (ends - self.x[who]), self.kinds)
-            kept = self.tried(who, np.where(self.may[who], z, self.x[who]), watch=False)
+            kept = self.tried(who, self.held(who, self.x[who] + middle[:, None] * (ends - self.x[who])), watch=False)
             low, high = np.where(kept, low, middle), np.where(kept, middle, high)
 
 
@@ -480,8 +490,8 @@ def check_certificate(estimator, X, certificate, *, n_directions=64, random_stat
     """Search the certified balls for a point that is predicted otherwise.
 
     Nothing is used but ``estimator.predict``, its scores where it has any, and the fields of the certificate: it may come from
-    elsewhere, or rest on a rule you registered. Every point that is tried is one that X can hold (float32 stays float32), and
-    its distance is compared with the radius in exact arithmetic, on the closed ball (theory 1.8): a violation that is returned
+    elsewhere, or rest on a rule you registered. Every point that is tried is one that X can hold (float32 stays float32; integers
+    and bools are moved as real numbers first, as certificates take them, and then as what they are), and its distance is compared with the radius in exact arithmetic, on the closed ball (theory 1.8): a violation that is returned
     contradicts the certificate. None says that the search found nothing, not that there is nothing.
 
     For each row with a radius > 0: the certified prediction itself; the attack that comes with the certificate; steps against
@@ -568,7 +578,31 @@ def _found(deployed: _Deployed, X: Any, certificate: Certificate, n_directions: 
     for step in deployed.before:
         X = transformed(step, X)
     points, deployed.origin = Points.of(X), X
-    search = _Search(deployed, points, certificate, rng)
+    floats, whole = points.types(), np.array(points.kinds, dtype=object)
+    searches = [_Search(deployed, points, floats, certificate, rng)]
+    if any(kind.kind in "biu" for kind in whole):  # also where only points of the type of X itself are
+        kept = [kind if kind.kind in "biu" else instead for kind, instead in zip(whole, floats, strict=True)]
+        searches.append(_Search(deployed, points, np.array(kept, dtype=object), certificate, rng))
+    for search in searches:
+        _searched(search, certificate, n_directions)
+    search = min(searches, key=lambda one: min(zip(one.share, one.length, strict=True)))
+    row = int(np.lexsort((search.length, search.share))[0])
+    if np.isinf(search.share[row]):
+        return None
+    return Violation(
+        row,
+        like(X, points.moved(np.array([row]), search.found[row][None], search.columns, search.kinds)),
+        search.prediction[row],
+        search.label[row],
+        min(float(search.length[row]), float(search.radius[row])),
+        float(search.radius[row]),
+        search.norm,
+        certificate.space,
+    )
+
+
+def _searched(search: _Search, certificate: Certificate, n_directions: int) -> None:
+    """Look for violations in the balls of all rows; those found are kept in the search, as short as they can be made."""
     known = None if certificate.attack is None else Points.of(certificate.attack).values
     if known is not None and known.shape != search.x.shape:
         raise ValueError(
@@ -577,11 +611,11 @@ def _found(deployed: _Deployed, X: Any, certificate: Certificate, n_directions: 
         )
     radius, d = search.radius, search.x.shape[1]
     rows = np.flatnonzero(radius > 0)
-    wrong = rows[deployed.predict(copy.copy(points.origin))[rows] != search.prediction[rows]]
+    wrong = rows[search.deployed.predict(copy.copy(search.points.origin))[rows] != search.prediction[rows]]
     if len(wrong):
         search.tried(wrong, search.x[wrong], watch=False)
     movable = search.pending(rows) if len(search.columns) else rows[:0]
-    pool = rng.permutation(len(radius))[:64]
+    pool = search.rng.permutation(len(radius))[:64]
     far = radius > LADDER[-1] * search.unit
     with bar(len(movable), "attacking", "row") as done:
         for part in search.blocks(len(movable), 8 * 32 * d):
@@ -593,16 +627,3 @@ def _found(deployed: _Deployed, X: Any, certificate: Certificate, n_directions: 
                 search.attack(out, np.full(len(out), length * search.unit), pool, known, n_directions)
             done.update(len(some))
     search.shorten()
-    row = int(np.lexsort((search.length, search.share))[0])
-    if np.isinf(search.share[row]):
-        return None
-    return Violation(
-        row,
-        like(X, points.moved(np.array([row]), search.found[row][None], search.columns)),
-        search.prediction[row],
-        search.label[row],
-        min(float(search.length[row]), float(radius[row])),
-        float(radius[row]),
-        search.norm,
-        certificate.space,
-    )

@@ -372,6 +372,38 @@ def test_integers_are_moved_as_floats():
     assert found.row == 0 and found.point.dtype == np.float64 and found.distance == 5.0
 
 
+def both(X):
+    """Whether both columns are true, of bools; nothing, of all other types."""
+    return X[:, 0] & X[:, 1] if X.dtype == bool else np.zeros(len(X), dtype=bool)
+
+
+def wraps(X):
+    """A sum that is one of the type of X."""
+    return np.asarray(X)[:, 0] + np.asarray(X)[:, 1] >= 100
+
+
+@NORMS
+@pytest.mark.parametrize(
+    "X, predict, radius",
+    [
+        (np.array([[200, 1], [190, 0]], dtype=np.uint8), wraps, 80.0),
+        (np.array([[32700, 1], [32600, 0]], dtype=np.int16), wraps, 80.0),
+        (pd.DataFrame({"a": np.array([200, 190], dtype=np.uint8), "b": np.array([1, 0], dtype=np.uint8)}), wraps, 80.0),
+        (np.array([[True, False]]), both, 1.0),
+    ],
+    ids=["uint8", "int16", "frame", "bool"],
+)
+def test_integers_are_tried_as_what_they_are_too(X, predict, radius, norm):
+    """What wraps around in a narrow type does nothing of the kind in float64."""
+    rule = Rule(predict)
+    found = check_certificate(rule, X, by_hand(rule, X, radius, norm), random_state=0)
+    assert isinstance(found, Violation)
+    assert np.asarray(found.point).dtype == np.asarray(X).dtype
+    assert rule.predict(found.point)[0] == found.found != found.prediction
+    moves = np.asarray(found.point, dtype=float)[0] - np.asarray(X, dtype=float)[found.row]
+    assert found.distance == np.linalg.norm(moves, ord=norm) <= radius
+
+
 def test_no_points_no_violation():
     model = Linear(np.ones(2))
     assert check_certificate(model, np.empty((0, 2)), by_hand(model, np.empty((0, 2)), 1.0)) is None
