@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
+from skcert._points import names_of
 from skcert._printing import round_down
-from skcert._request import same_scale
+from skcert._request import labelled, same_scale
 from skcert.backends.arrays import like, namespace_of, to_host
 
 if TYPE_CHECKING:
@@ -83,6 +84,11 @@ def _about(part: Certificate) -> dict[str, Any]:
     }
 
 
+def _columns(part: Certificate) -> list | None:
+    """Names of the columns of the points that were certified, as far as they are known."""
+    return names_of(part._origins[0].points) if part._origins else None
+
+
 def _check_alike(parts: list) -> None:
     """TypeError or ValueError where these are not certificates about the same thing; the message says what differs."""
     if not parts:
@@ -99,6 +105,12 @@ def _check_alike(parts: list) -> None:
         differ = [(name, ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]]
         if not same_scale(first.feature_scale, part.feature_scale):
             differ.append(("feature_scale", first.feature_scale, part.feature_scale))
+        elif (
+            first.feature_scale is not None and labelled(first.feature_scale) is None
+        ):  # a scale by position, of which columns?
+            ours, theirs = _columns(first), _columns(part)
+            if ours is not None and theirs is not None and ours != theirs:
+                differ.append(("columns that feature_scale is for", ours, theirs))
         if first._origins and part._origins and not first._origins[0].has_model_of(part._origins[0]):
             differ.append(("model", *(each._origins[0].model_name for each in (first, part))))
         if differ:

@@ -26,6 +26,7 @@ from skcert._points import (
     floats,
     index_of,
     is_mapped,
+    listed,
     numbers,
     predicted,
     release,
@@ -171,7 +172,7 @@ class Certifier:
             raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
         check_names(X)
 
-        passed = X
+        passed, X = X, listed(X)
         for _, step in self._steps[:start]:
             X = transformed(step, X)
         X = X.toarray() if issparse(X) else X  # what an encoder made, perhaps

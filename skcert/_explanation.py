@@ -250,6 +250,10 @@ class Origin:
             f"Row {rows[0]} is not what it was when it was certified: X, or the model, has been changed in place. Certify the "
             "points again."
         )
+        try:
+            self.certifier._check_unchanged(self.request.start, self.request.links)
+        except ValueError as reason:
+            raise ValueError(changed) from reason
         if _num_samples(self.points) != self.n or (self.marks is not None and not self.marks.hold(self.points, at)):
             raise ValueError(changed)
         X = _safe_indexing(self.points, at, axis=0)

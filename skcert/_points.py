@@ -42,6 +42,17 @@ def check_names(X: Any) -> None:
     raise ValueError(f"X has several columns named {twice!r}: give each column a name of its own, or pass X.to_numpy().")
 
 
+def listed(X: Any) -> Any:
+    """A list of rows as an array, of objects where not all are numbers, as scikit-learn reads it; all else as it is."""
+    if not isinstance(X, list | tuple):
+        return X
+    try:
+        made = np.asarray(X)
+    except ValueError:  # rows of several lengths: who transforms them will say so
+        return X
+    return X if made.ndim < 2 else made if made.dtype.kind in "fiub" else np.asarray(X, dtype=object)
+
+
 def index_of(X: Any) -> Any:
     """The labels of the rows of what pandas holds; None for all else."""
     return X.index if hasattr(X, "iloc") else None

@@ -189,8 +189,10 @@ def _typed(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
 
 def _whole(values: np.ndarray, kind: np.dtype) -> np.ndarray:
     """The nearest numbers, as floats, that a type of integers or a bool holds."""
-    least, most = (0, 1) if kind == bool else (np.iinfo(kind).min, np.iinfo(kind).max)
-    return np.clip(np.rint(values), least, most)
+    if kind.kind == "b":
+        return np.clip(np.rint(values), 0, 1)
+    least, most = np.iinfo(kind).min, np.iinfo(kind).max
+    return np.clip(np.rint(values), least, most if most < 2**53 else np.nextafter(float(most), 0))
 
 
 def _ulps(values: np.ndarray, kinds: Any) -> np.ndarray:
@@ -490,9 +492,10 @@ def check_certificate(estimator, X, certificate, *, n_directions=64, random_stat
     """Search the certified balls for a point that is predicted otherwise.
 
     Nothing is used but ``estimator.predict``, its scores where it has any, and the fields of the certificate: it may come from
-    elsewhere, or rest on a rule you registered. Every point that is tried is one that X can hold (float32 stays float32; integers
-    and bools are moved as real numbers first, as certificates take them, and then as what they are), and its distance is compared with the radius in exact arithmetic, on the closed ball (theory 1.8): a violation that is returned
-    contradicts the certificate. None says that the search found nothing, not that there is nothing.
+    elsewhere, or rest on a rule you registered. Every point that is tried is one that X can hold: float32 stays float32, and
+    integers and bools are moved as real numbers first, as certificates take them, and then as what they are. Its distance is
+    compared with the radius in exact arithmetic, on the closed ball (theory 1.8): a violation that is returned contradicts the
+    certificate. None says that the search found nothing, not that there is nothing.
 
     For each row with a radius > 0: the certified prediction itself; the attack that comes with the certificate; steps against
     the slope of the margin (by differences of ``decision_function`` or probabilities); towards rows that are predicted

@@ -95,6 +95,18 @@ def test_text_and_numbers_side_by_side_in_one_array():
     assert found.attack.dtype == object and (found.attack[:, 4] == points[:, 4]).all() and np.isnan(found.attack[3, 1])
 
 
+def test_lists_of_rows_are_certified_as_the_arrays_that_scikit_learn_reads_in_them():
+    kinds = np.where(X[:, 0] > 13, "a", "b")
+    rows = [[*numbers, kind] for numbers, kind in zip(X.tolist(), kinds.tolist(), strict=True)]
+    array = np.column_stack([X.astype(object), kinds])
+    encoded = ColumnTransformer([("text", OneHotEncoder(), [4])], remainder=StandardScaler())
+    scaled = ColumnTransformer([("scaled", StandardScaler(), [0, 1])], remainder="passthrough")
+    for steps, given, read in [(encoded, rows, array), (scaled, X.tolist(), X), (scaled, tuple(map(tuple, X)), X)]:
+        pipe = make_pipeline(steps, logistic()).fit(read, Y)
+        np.testing.assert_array_equal(certify(pipe, given).prediction, pipe.predict(given))
+        np.testing.assert_array_equal(certify(pipe, given).radius, certify(pipe, read).radius)
+
+
 def test_single_precision_frames_get_single_precision_attacks_that_work():
     frame = FRAME.astype(np.float32)
     pipe = make_pipeline(StandardScaler(), logistic()).fit(frame, Y)

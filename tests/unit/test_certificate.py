@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris, load_wine
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -89,6 +90,18 @@ def test_feature_scales_are_compared_by_value_whatever_holds_them():
     assert len(Certificate.concatenate([certify(MODEL, X, feature_scale=each) for each in arrays])) == 3 * len(X)
     with pytest.raises(ValueError, match="feature_scale"):
         Certificate.concatenate([certify(NAMED, FRAME, feature_scale=each) for each in (scale, 2 * scale)])
+
+
+def test_a_scale_by_position_is_for_columns_in_one_order():
+    columns = list(FRAME.columns)
+    by_name = make_pipeline(ColumnTransformer([("scaled", StandardScaler(), columns)]), LogisticRegression()).fit(FRAME, Y)
+    turned, scale = FRAME[columns[::-1]], np.arange(1.0, len(columns) + 1)
+    with pytest.raises(ValueError, match="the columns that feature_scale is for"):
+        Certificate.concatenate([certify(by_name, each, feature_scale=scale) for each in (FRAME, turned)])
+    labelled = dict(zip(columns, scale, strict=True))
+    for scale in (None, labelled):
+        joined = Certificate.concatenate([certify(by_name, each, feature_scale=scale) for each in (FRAME, turned)])
+        np.testing.assert_allclose(joined.radius[: len(X)], joined.radius[len(X) :], rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -326,6 +339,14 @@ def test_a_model_that_was_fitted_again_explains_nothing():
     with pytest.raises(ValueError, match="X, or the model, has been changed"):
         certificate.explain(3)
     model.fit(X[:, :5], Y)
+    with pytest.raises(ValueError, match="X, or the model, has been changed"):
+        certificate.explain(3)
+
+
+def test_a_model_whose_last_step_was_replaced_explains_nothing():
+    model = clone(MODEL).fit(X, Y)
+    certificate = certify(model, X)
+    model.steps[-1] = ("other", GaussianNB().fit(model[:-1].transform(X), Y))
     with pytest.raises(ValueError, match="X, or the model, has been changed"):
         certificate.explain(3)
 
