@@ -84,6 +84,11 @@ def _about(part: Certificate) -> dict[str, Any]:
     }
 
 
+def _by_position(feature_scale: Any) -> bool:
+    """Whether a feature scale goes by the order of the columns, not by their names."""
+    return feature_scale is not None and labelled(feature_scale) is None
+
+
 def _columns(part: Certificate) -> list | None:
     """Names of the columns of the points that were certified, as far as they are known."""
     return names_of(part._origins[0].points) if part._origins else None
@@ -105,12 +110,8 @@ def _check_alike(parts: list) -> None:
         differ = [(name, ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]]
         if not same_scale(first.feature_scale, part.feature_scale):
             differ.append(("feature_scale", first.feature_scale, part.feature_scale))
-        elif (
-            first.feature_scale is not None and labelled(first.feature_scale) is None
-        ):  # a scale by position, of which columns?
-            ours, theirs = _columns(first), _columns(part)
-            if ours is not None and theirs is not None and ours != theirs:
-                differ.append(("columns that feature_scale is for", ours, theirs))
+        elif _by_position(first.feature_scale) and None not in (columns := (_columns(first), _columns(part))):
+            differ += [("columns that feature_scale is for", *columns)] if columns[0] != columns[1] else []
         if first._origins and part._origins and not first._origins[0].has_model_of(part._origins[0]):
             differ.append(("model", *(each._origins[0].model_name for each in (first, part))))
         if differ:
