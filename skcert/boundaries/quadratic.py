@@ -16,7 +16,7 @@ from skcert.boundaries.common import Nearest, latents_of, scaled, second_best, s
 from skcert.discriminants import Quadratic, batches, of_class
 from skcert.geometry import affine, norms, quadric
 from skcert.geometry.products import one_thread, rows_times, threads_for
-from skcert.geometry.rounding import UNIT, column_norms, fro, gamma, grow, largest, product, row_norms, spectral
+from skcert.geometry.rounding import HALF, UNIT, column_norms, fro, gamma, grow, largest, product, row_norms, spectral
 from skcert.perturbations import AffineStep, Pullback
 
 #: bytes that eigenbases of pairs may occupy; above it ``method="auto"`` is "pairwise" and "exact" keeps the latest ones
@@ -475,8 +475,13 @@ class QuadraticBoundary:
             return radius
         d = self.discriminant
         reach = np.sqrt(Z.shape[1]) * (np.abs(Z).max(axis=1) + np.abs(d.means).max()) + z_error
+        room = self._edge - 2 * d.units.max() * reach
+        if self.unit >= HALF:  # numbers end so soon that the lengths are measured
+            pairs = zip(d.means, d.units, strict=True)
+            lengths = np.max([row_norms((Z - mean) * units) + units.max() * z_error for mean, units in pairs], axis=0)
+            room = self._edge - 2 * grow(lengths, Z.shape[1] + 8)
         with np.errstate(divide="ignore"):
-            return np.minimum(radius, np.maximum(self._edge - 2 * d.units.max() * reach, 0) / self._stretch.max())
+            return np.minimum(radius, np.maximum(room, 0) / self._stretch.max())
 
     def _along_ball(self, low, high):
         """Bounds of u'Wu over the unit sphere of the norm, and along its steepest direction, from eigenvalues (theory 1.5)."""

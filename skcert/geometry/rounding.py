@@ -50,7 +50,7 @@ def tiny(unit: float) -> float:
 
 def largest(unit: float) -> float:
     """Up to where no sum overflows, in the type with this unit of rounding."""
-    return float(np.finfo(type_with(unit)).max) / 64
+    return float(np.finfo(type_with(unit)).max) / 8
 
 
 def shrink(value, steps: int = 8):

@@ -270,6 +270,17 @@ def test_a_row_whose_squares_overflow_does_not_spoil_the_others(model, value):
     assert not np.isnan(certificate.radius[5])
 
 
+@pytest.mark.parametrize("model", [GaussianNB(), CertifiedGMMClassifier(covariance_type="diag")])
+@pytest.mark.parametrize("scaler", [MinMaxScaler(), StandardScaler(), "passthrough"])
+def test_squares_that_float16_holds_are_no_reason_for_a_radius_of_zero(scaler, model):
+    points, labels = load_iris(return_X_y=True)
+    points = (points / points.max(axis=0)).astype(np.float16)
+    pipe = make_pipeline(scaler, model).fit(points, labels)
+    certificate = certify(pipe, points)
+    assert (certificate.radius > 0).mean() > 0.7
+    assert check_certificate(pipe, points, certificate, n_directions=8, random_state=0) is None
+
+
 def test_a_model_that_decides_otherwise_is_refused_in_float32_too():
     points = X.to_numpy().astype(np.float32)
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(points, Y)
