@@ -281,6 +281,22 @@ def test_squares_that_float16_holds_are_no_reason_for_a_radius_of_zero(scaler, m
     assert check_certificate(pipe, points, certificate, n_directions=8, random_state=0) is None
 
 
+@pytest.mark.parametrize("spread", [0.1, 0.05])
+def test_no_number_of_float16_within_the_radius_has_another_label_also_where_squares_overflow(spread):
+    """Far out both scores are -inf, and the first class wins."""
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    every = every[np.isfinite(every)]
+    centres = np.repeat([-1, 1], 200)
+    draws = centres + spread * np.random.default_rng(0).standard_normal(400)
+    model = GaussianNB().fit(draws[:, None].astype(np.float16), centres)
+    points = np.append(np.linspace(-3, 3, 61), [5, 20]).astype(np.float16)
+    labels, certificate = model.predict(every[:, None]), certify(model, points[:, None])
+    assert (labels[every > 0] == -1).any()
+    for point, radius, label in zip(points.astype(float), certificate.radius, certificate.prediction, strict=True):
+        assert (labels[np.abs(every - point) <= radius] == label).all()
+    assert (certificate.radius > 0).mean() > 0.3
+
+
 def test_a_model_that_decides_otherwise_is_refused_in_float32_too():
     points = X.to_numpy().astype(np.float32)
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(points, Y)
