@@ -111,7 +111,7 @@ MUTANTS = {
     "only the step itself may write": ("_fitted.py", "not _is_own(part) for part in parts_of(estimator)", "not _is_own(part) for part in [estimator]"),
     "a model that changed is believed": ("_fitted.py", "            if found != held:", "            if False:"),
     "a rule of our own that changed is believed": ("_certify.py", "discriminant_of(self._model) is not self._rule:", "False:"),
-    "what overflows contradicts": ("_certify.py", "beyond[at] = (found.winner == 0) & (found.radius > 0)", "beyond[at] = found.winner == 0"),
+    "what overflows contradicts": ("_certify.py", "beyond[at] = (found.winner == 0) & (found.radius > lost[at])", "beyond[at] = found.winner == 0"),
     "a network is given exact numbers": ("routes.py", "here = given[place]", "here = piece.apply(points)"),
     "forget what the steps lose": ("routes.py", "return step.computed(unit) if unit else step", "return step"),
     "lose nothing in the step before": ("perturbations.py", "both, constants = _composed(B, lost), _times(B, constant)", "both, constants = _composed(B, 0 * lost), _times(B, 0 * constant)"),
