@@ -160,7 +160,8 @@ class Certificate:
         within 1e-6 of ``radius``. ``inf`` where none is known.
     attack : array or DataFrame of the shape of X, or None
         With ``return_attack=True``, points at ``attack_radius`` whose prediction differs, checked with ``predict``; rows of
-        NaN where none was found.
+        NaN where none was found. Of integers and bools, in float64: radii are about real numbers, and the nearest point need
+        not be whole.
     norm : {1, 2, inf}
     space : str
         Where the perturbation acts: "input", "latents", or the name of a step.
