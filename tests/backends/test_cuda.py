@@ -312,7 +312,7 @@ def components(seed, K, d, diagonal, more=None):
 def test_radii_between_classes_of_several_components_are_those_of_the_cpu(cupy, K, d, more, diagonal):
     mixture, X = components(0, K, d, diagonal, more)
     X = np.vstack([X[:12], mixture.components.means[:6]])
-    for points in (X, X.astype(np.float32)):
+    for points in (X, X.astype(np.float32)) if more is None else (X[10:13],):  # many components take long without a GPU
         boundary = QuadraticMixtureBoundary(mixture)
         found, expected = cuda.nearest(boundary, points, method="pairwise"), boundary.nearest(points, method="pairwise")
         np.testing.assert_array_equal(found.winner, expected.winner)
