@@ -124,7 +124,6 @@ class _Tracer(fx.Tracer):
         return result
 
     def _run(self, node: fx.Node) -> None:
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
         target: Any = node.target
         value: Any = None
         inputs = [tensor for each in node.all_input_nodes for tensor in tensors_in(each.meta["value"])]
@@ -135,14 +134,10 @@ class _Tracer(fx.Tracer):
             elif node.op == "get_attr":
                 value = operator.attrgetter(target)(self.root)
                 value = value.clone() if isinstance(value, torch.Tensor) else value  # as it is now
-            elif node.op == "call_module":
-                module = self.root.get_submodule(target)
-                node.meta["module"] = _as_it_is(module)
-                value = module(*args, **kwargs)
-            elif node.op == "call_method":
-                value = getattr(args[0], target)(*args[1:], **kwargs)
-            elif node.op == "call_function":
-                value = target(*args, **kwargs)
+            else:
+                if node.op == "call_module":
+                    node.meta["module"] = _as_it_is(self.root.get_submodule(target))
+                value = perform(node, lambda each: each.meta["value"])
         changed = [tensor for tensor, version in self.known if _version(tensor) != version]
         # what writes without being counted is seen where it changes the numbers
         changed += [tensor for tensor, (old, _) in zip(inputs, before, strict=True) if not _same_numbers(tensor, old)]
@@ -153,6 +148,19 @@ class _Tracer(fx.Tracer):
         tensors = [tensor for tensor, _ in self.known] if changed else []
         self.known = [(tensor, _version(tensor)) for tensor in tensors] if changed else self.known
         self.known += [(tensor, _version(tensor)) for tensor in tensors_in(value)]
+
+
+def perform(node: fx.Node, value_of: Callable[[fx.Node], Any]) -> Any:
+    """A recorded call once more, with these values of the nodes that it reads."""
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), value_of)
+    if node.op == "call_module":
+        return node.meta["module"](*args, **kwargs)
+    if node.op == "call_method":
+        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    if node.op == "output":
+        return args[0]
+    target: Any = node.target
+    return target(*args, **kwargs)
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
@@ -253,8 +261,10 @@ class Network:
         Those that depend on the input.
     before : set of torch.fx.Node
         Those that belong to ``preprocess``.
+    n_rows : int
+        Of the example.
     alone : bool
-        Whether a row is embedded in the same way whatever stands beside it.
+        Whether the rows of the example are embedded in the same way whatever stands beside them.
     steepest : float
         The largest difference quotient found from the examples: no constant is smaller.
     """
@@ -265,6 +275,7 @@ class Network:
     moving: set[fx.Node]
     reached: set[fx.Node]
     before: set[fx.Node]
+    n_rows: int
     alone: bool
     steepest: float
 
@@ -352,11 +363,11 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
             raise Uncertifiable(f"This encoder cannot embed {n + 2} rows as it does {n}: {error}") from error
     if not torch.isfinite(expected).all():
         raise Uncertifiable("This encoder returns NaN or infinite values for numbers between 0 and 1: no bound holds for it.")
-    if not _same(value, expected):
+    if not same(value, expected):
         raise Uncertifiable("Tracing this encoder does not repeat what it does: is it random, or does it change as it runs?")
     # the first and the last row, beside others and among more of them
     alone = (
-        len(value) == n and len(first) == len(last) == n + 2 and _same(value[:1], first[:1]) and _same(value[-1:], last[-1:])
+        len(value) == n and len(first) == len(last) == n + 2 and same(value[:1], first[:1]) and same(value[-1:], last[-1:])
     )
     steepest = 0.0
     if alone:
@@ -375,10 +386,10 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
         if node in needed:
             needed.update(node.all_input_nodes)
     before = set(nodes[: whole.n_before]) if preprocess is not None else set()
-    return Network(tracer.root, nodes, result, moving & needed, moving, before, alone, steepest)
+    return Network(tracer.root, nodes, result, moving & needed, moving, before, n, alone, steepest)
 
 
-def _same(value: torch.Tensor, other: torch.Tensor) -> bool:
+def same(value: torch.Tensor, other: torch.Tensor) -> bool:
     """Up to the rounding of float32."""
     if value.shape != other.shape:
         return False
