@@ -108,6 +108,8 @@ def constants(network: Network, done: Callable[[], Any] = lambda: None) -> Const
         layers.append(Layer(network.label(node), network.kind(node), factors[node], so_far[node], note))
     if not network.alone:
         raise Uncertifiable("This encoder does not embed each row by itself: the latents of one depend on the rows beside it.")
+    if network.otherwise is not None:
+        raise network.refuse_otherwise(network.otherwise)
     total = so_far.get(network.latents, 0.0)
     if total * (1 + 1e-3) < network.steepest:  # what was just seen contradicts it: a rule is wrong, or the recording
         raise Uncertifiable(
