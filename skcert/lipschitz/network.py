@@ -356,6 +356,12 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
             "change what any module computes. Remove them by their handle.remove(), or pass lipschitz= a number you can "
             "vouch for."
         )
+    replaced = layers.replaced()
+    if replaced:
+        raise Uncertifiable(
+            f"{', '.join(replaced)} of torch was replaced, so that torch's modules may do anything. Put back what was "
+            "there, or pass lipschitz= a number you can vouch for."
+        )
     owner = getattr(encoder, "__self__", encoder)
     whole = _Whole(owner, encoder, preprocess)
     with torch.inference_mode(False), torch.no_grad():

@@ -1,9 +1,9 @@
 """What runs, operator by operator, beneath everything that Python can replace, wrap or ask about (theory 2.3).
 
-A recording is made with stand-ins for tensors, and a module may behave otherwise with real ones: it can look at types, catch the
-error that a stand-in raises, enter modes of its own, or ask how long the batch is. So the recorded calls and the module itself
-are also run on real rows, while torch's dispatcher tells which operators get numbers that depend on these rows, and what else
-they get. Two such programs are compared: operators, places of numbers, sizes, settings and constants.
+A recording is made with stand-ins for tensors, and a module may behave otherwise with real ones: it can look at types, catch
+the error that a stand-in raises, enter modes of its own, or ask how long the batch is. So the recorded calls and the module
+itself are also run on real rows, while torch's dispatcher tells which operators get numbers that depend on these rows, and what
+else they get. Two such programs are compared: operators, places of numbers, sizes, settings and constants.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Whether every call lets the rows of a batch alone (theory 2.3).
 
-A comparison of latents does not show it: what other rows do may be silent at the examples. Single calls have nowhere to hide it.
-Each is made on random numbers, then again with all rows but one replaced by others a thousand times as large, and what it makes
-of that row must stay. Rows are the first axis, or, where it is k times as long as the batch, k of its places in a row each; so
-they are for every call after it.
+A comparison of latents does not show it: what other rows do may be silent at the examples. Single calls have nowhere to hide
+it. Each is made on random numbers, then again with all rows but one replaced by others a thousand times as large, and what it
+makes of that row must stay. Rows are the first axis or, where it is k times as long as the batch, k neighbours there each.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: E402
 from torch.overrides import TorchFunctionMode  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
+from skcert.lipschitz import layers  # noqa: E402
 from skcert.lipschitz import network as traces  # noqa: E402
 from skcert.lipschitz.network import trace  # noqa: E402
 from skcert.lipschitz.product import constants  # noqa: E402
@@ -163,3 +164,37 @@ def test_what_can_tell_a_trace_from_a_run_is_refused(case):
 def test_a_parametrisation_that_counts_is_refused():
     with pytest.raises(Uncertifiable, match="changes layer.parametrizations.weight.0.calls whenever it runs"):
         bound(parametrised())
+
+
+REPLACED = [
+    *((F, "linear"), (F, "relu"), (F, "conv2d"), (torch.Tensor, "__rsub__"), (nn.modules.conv._ConvNd, "_conv_forward")),
+    *((nn.Linear, "_call_impl"), (nn.Linear, "__call__"), (nn.Module, "__call__"), (nn.Module, "_call_impl")),
+    *((nn.Module, "_wrapped_call_impl"), (nn.Module, "__getattr__"), (nn.ReLU, "__getattribute__")),
+]
+
+
+@pytest.mark.parametrize("home, name", REPLACED, ids=lambda part: getattr(part, "__name__", part))
+def test_parts_of_torch_that_somebody_replaced_are_refused_by_name(home, name, monkeypatch):
+    before = getattr(home, name)
+
+    def louder(*args, **kwargs):
+        result = before(*args, **kwargs)
+        return far(result) if isinstance(result, torch.Tensor) and name != "relu" else result
+
+    monkeypatch.setattr(home, name, louder, raising=False)
+    with pytest.raises(Uncertifiable, match=rf"{home.__name__}\.{name} of torch was replaced"):
+        bound(nn.Sequential(nn.Linear(6, 6), nn.ReLU()))
+
+
+def test_what_was_replaced_before_skcert_was_imported_is_seen_by_its_file(monkeypatch):
+    before = F.relu
+    monkeypatch.setattr(F, "relu", lambda x, inplace=False: far(before(x)))
+    monkeypatch.setitem(layers._AS_IMPORTED[F], "relu", F.relu)
+    with pytest.raises(Uncertifiable, match=r"torch.nn.functional\.relu of torch was replaced"):
+        bound(nn.Sequential(nn.Linear(6, 6), nn.ReLU()))
+
+
+def test_one_function_of_torch_in_the_place_of_another_is_refused(monkeypatch):
+    monkeypatch.setattr(F, "sigmoid", torch.exp)
+    with pytest.raises(Uncertifiable, match=r"torch.nn.functional\.sigmoid of torch was replaced"):
+        bound(nn.Sequential(nn.Linear(6, 6), nn.Sigmoid()))

@@ -92,9 +92,8 @@ BEFORE = {
 
 
 def bound(module, shape=(4, 6), rows=2):
-    return constants(
-        trace(module.eval(), None, None, torch.rand(rows, *shape, generator=torch.Generator().manual_seed(0)))
-    ).total
+    example = torch.rand(rows, *shape, generator=torch.Generator().manual_seed(0))
+    return constants(trace(module.eval(), None, None, example)).total
 
 
 @pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
