@@ -62,6 +62,11 @@ class _Writer(TorchDispatchMode):
         self._count = 0
         self._mark(rows)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not needed, for nothing is compiled here: torch would import its compiler, which takes seconds."""
+        return False
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if not any(isinstance(each, torch.Tensor) and each in self._places for each in tree_leaves((args, kwargs))):

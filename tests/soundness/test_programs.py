@@ -72,6 +72,10 @@ class Louder(TorchFunctionMode):
 
 
 class LouderBelow(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls):  # torch would import its compiler
+        return False
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         return far(result) if func is torch.ops.aten.tanh.default else result
