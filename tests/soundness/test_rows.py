@@ -114,6 +114,12 @@ def test_mixtures_of_many_rows_are_refused(mixture):
         bound(Mixed(BEFORE["linear"], MIXTURES[mixture], True), rows=ROWS)
 
 
+@pytest.mark.parametrize("shorter", [lambda h: h[:1], lambda h: h.sum((1, 2))[0]])
+def test_calls_that_lose_rows_say_what_is_left(shorter):
+    with pytest.raises(Uncertifiable, match=r"getitem.*of 2 rows it makes the shape \(.*\), expected 2, or a multiple"):
+        bound(Mixed(BEFORE["linear"], shorter, False))
+
+
 def test_sizes_that_fit_the_example_alone_are_refused():
     """Two rows are cut in the middle of none; of three the second belongs to both halves."""
     with pytest.raises(Uncertifiable, match="each row by itself|makes other shapes than were recorded"):
