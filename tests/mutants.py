@@ -142,7 +142,7 @@ MUTANTS = {
     "a contraction may write elsewhere": ("lipschitz/product.py", "if not known or len(read) != 1 or not", "if not known or not"),
     "only what torch counts is written": ("lipschitz/network.py", "if not _same_numbers(tensor, old)]", "if False]"),
     "bits are numbers": ("lipschitz/product.py", "return len(dtypes) == 1 and dtypes <= set(FLOATS)", "return True"),
-    "settings as they are at the end": ("lipschitz/network.py", 'node.meta["module"] = _as_it_is(module)', 'node.meta["module"] = module'),
+    "settings as they are at the end": ("lipschitz/network.py", 'node.meta["module"] = _as_it_is(self.root.get_submodule(target))', 'node.meta["module"] = self.root.get_submodule(target)'),
     "alpha is everybody's": ("lipschitz/product.py", '{"rsub": [-alpha, 1.0],', '{"rsub": [1.0, -alpha],'),
     "unknown arguments do not matter": ("lipschitz/calls.py", "if key not in parameters and key not in _HARMLESS and not", "if False and not"),
     "a function is what its name says": ("lipschitz/calls.py", "    return _TORCH.get(target)\n", '    return _plain(getattr(target, "__name__", ""))\n'),
