@@ -45,9 +45,11 @@ def pretrained_embedder(step: PretrainedEmbedder) -> LipschitzStep | EstimatedSt
     from skcert.lipschitz import encoders  # it needs torch
 
     if step.lipschitz in ("global", "local"):
-        total = max(encoders.constants_of(step).total, SMALLEST)
+        network = encoders.network_of(step, 2)
+        total = max(encoders.constants_of(step, network).total, SMALLEST)
         inward = encoders.local_bound_of(step) if step.lipschitz == "local" and total > SMALLEST else None
-        return LipschitzStep(total, step._n_features_out, inward, shape, encoders.unchanged(step), encoders.rounding_of(step))
+        rounding = encoders.rounding_of(step, network)
+        return LipschitzStep(total, step._n_features_out, inward, shape, encoders.unchanged(step), rounding)
     settings = Clever() if step.lipschitz == "clever" else step.lipschitz
     assert isinstance(settings, Clever)
     asked = step.lipschitz

@@ -15,7 +15,7 @@ from skcert.embedding.latents import as_latents, check_finite, room_for
 from skcert.embedding.precision import computing_in
 from skcert.embedding.torch_modules import capturing, evaluating, torch_module
 
-__all__ = ["embed", "ready"]
+__all__ = ["embed", "first_batch_size", "ready"]
 
 _AUTO_ROWS = 256  # first batch of batch_size="auto", cut where its float32 input is larger than
 # - on a CPU, what keeps layers near the caches: 2 to 4 times faster than large batches (and memory ends there
@@ -55,11 +55,11 @@ def embed(rows: Any, encoder, *, batch_size, device, output, precision, preproce
     ):
         call = encoder_call(encoder, module, isinstance(rows, list), output, captured)
         read = batch_reader(rows, module, where, preprocess, input_shape)
-        size = _first_batch_size(batch_size, rows, where, read)
+        size = first_batch_size(batch_size, rows, where, read)
         return _run_in_batches(lambda start, stop: call(read(start, stop)), len(rows), size, progress, stays)
 
 
-def _first_batch_size(batch_size, rows, device, read) -> int:
+def first_batch_size(batch_size, rows, device, read) -> int:
     """batch_size, or what 'auto' starts with; never more than there are rows."""
     size = batch_size
     if batch_size == "auto":

@@ -12,6 +12,8 @@ import torch
 from skcert._progress import bar
 from skcert.embedding.caching import fingerprint
 from skcert.embedding.latents import as_numpy
+from skcert.embedding.precision import computing_in
+from skcert.embedding.running import first_batch_size
 from skcert.embedding.torch_modules import evaluating, torch_module
 from skcert.geometry.rounding import row_norms
 from skcert.lipschitz.local import ROWS, LocalBound
@@ -23,9 +25,9 @@ from skcert.perturbations import Uncertifiable
 LOOKS = 8
 
 
-def constants_of(embedder: Any) -> Constants:
+def constants_of(embedder: Any, network: Network | None = None) -> Constants:
     """The constants of all calls of a fitted embedder's encoder, that hold everywhere."""
-    return _constants(embedder, network_of(embedder, 2))
+    return _constants(embedder, network or network_of(embedder, 2))
 
 
 def _constants(embedder: Any, network: Network) -> Constants:
@@ -46,16 +48,20 @@ def local_bound_of(embedder: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarr
     return inward
 
 
-def rounding_of(embedder: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def rounding_of(embedder: Any, network: Network | None = None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """A function of points (n, n_inputs) and their latents: how far these, and those of the ball, are from real arithmetic.
 
     Four times their distance from the latents in float64, which errs 2^-29 times as much. Once is for the point itself; the
     rest is for other points of a ball, where the error is another one of the same kind: an estimate, not a bound. One latent
     can be right by chance, so at least ``LOOKS`` numbers are compared, at neighbours where the point itself has fewer.
+
+    With a network, what the encoder does to these points, in the batches in which they are embedded, must be what it records.
     """
     n_looks = math.ceil(LOOKS / embedder.n_features_out_)
 
     def rounding(points: np.ndarray, latents: np.ndarray) -> np.ndarray:
+        if network is not None:
+            _check_runs(embedder, network, _rows(embedder, points))
         most = np.zeros(len(points))
         reach = 1e-4 * (row_norms(points)[:, None] + 1)
         for look in range(n_looks):
@@ -68,6 +74,17 @@ def rounding_of(embedder: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
         return 4 * most
 
     return rounding
+
+
+def _check_runs(embedder: Any, network: Network, rows: np.ndarray) -> None:
+    module = _module(embedder)
+    with evaluating(module, embedder.device) as device, computing_in(embedder.precision, device):
+        size = first_batch_size(embedder.batch_size, rows, device, lambda start, stop: rows[start:stop])
+        for start in range(0, len(rows), max(size, 1)):
+            batch = torch.tensor(rows[start : start + size], dtype=_dtype(module), device=device)
+            otherwise = network.otherwise_on(batch)
+            if otherwise is not None:
+                raise network.refuse_otherwise(otherwise)
 
 
 def _in_double(embedder: Any, rows: np.ndarray) -> np.ndarray:

@@ -8,7 +8,9 @@ What is missing here is refused by name; some refusals give the reason.
 
 from __future__ import annotations
 
+import inspect
 import math
+import os
 from functools import partial
 from typing import Any
 
@@ -509,3 +511,23 @@ CONTRACTING_MODULES = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
 #: what torch's modules do, before somebody replaces it
 _KINDS: list[Any] = list(MODULES)
 FORWARDS: dict[Any, Any] = {kind: kind.forward for kind in _KINDS}
+#: where torch's modules find what they call, and what is there
+_HOMES: list[Any] = [nn.functional, torch.Tensor, *{base for kind in _KINDS for base in kind.__mro__ if base is not object}]
+_AS_IMPORTED = {home: {name: each for name, each in vars(home).items() if inspect.isroutine(each)} for home in _HOMES}
+_FOLDER = os.path.dirname(torch.__file__)
+
+
+def replaced() -> list[str]:
+    """Functions and methods that torch's modules call and that somebody has replaced, or put before torch's, for all modules.
+
+    What was replaced before this module was imported is seen by the file in which it was written.
+    """
+    found = []
+    for home, known in _AS_IMPORTED.items():
+        for name in {**known, **vars(home)}:
+            now = vars(home).get(name)
+            foreign = inspect.isfunction(now) and not now.__code__.co_filename.startswith(_FOLDER)
+            new = name not in known and callable(now) and any(hasattr(base, name) for base in getattr(home, "__mro__", ())[1:])
+            if new or name in known and (foreign or now is not known[name]):
+                found.append(f"{home.__name__}.{name}")
+    return sorted(found)

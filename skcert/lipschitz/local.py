@@ -43,7 +43,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 from skcert.geometry.rounding import gamma
 from skcert.lipschitz.calls import arguments, bound, torch_name
 from skcert.lipschitz.layers import REARRANGING
-from skcert.lipschitz.network import Network
+from skcert.lipschitz.network import Network, perform
 from skcert.lipschitz.operators import spectral_norm
 from skcert.lipschitz.product import JOINED, PRODUCTS, SUMS, Constants, check_changes, operands, term_weights
 
@@ -124,12 +124,7 @@ def _execute(network: Network, node: fx.Node, *tensors: Tensor, constants: float
         floating = isinstance(value, Tensor) and value.is_floating_point()
         return constants * _double(value) if floating and each not in given else value
 
-    args, kwargs = fx.node.map_arg((node.args, node.kwargs), look_up)
-    if node.op == "call_module":
-        return network.module(node)(*args, **kwargs)
-    if node.op == "call_method":
-        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-    return node.target(*args, **kwargs)  # type: ignore[operator]  # a function, for this op
+    return perform(node, look_up)
 
 
 #: linear, with coefficients >= 0, whatever their arguments

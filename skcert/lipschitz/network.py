@@ -12,7 +12,7 @@ import itertools
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch.nn.utils.parametrize import ParametrizationList, type_before_parametr
 
 from skcert.lipschitz import layers
 from skcert.lipschitz.calls import function_name
+from skcert.lipschitz.programs import Program, difference, program_of
 from skcert.lipschitz.rules import MODULES
 from skcert.perturbations import Uncertifiable
 
@@ -39,6 +40,8 @@ _OF_TORCH = {each for each in vars(nn).values() if isinstance(each, type) and is
 _OF_TORCH = (_OF_TORCH | {ParametrizationList}) - {nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict}
 #: steps of the search for a large difference quotient, and how far it looks, per entry of the input
 _STEPS, _LENGTHS = 3, (0.3, 1e-2)
+#: rows of a batch that is longer than people count
+_MANY = 9
 
 
 class _Whole(nn.Module):
@@ -124,7 +127,6 @@ class _Tracer(fx.Tracer):
         return result
 
     def _run(self, node: fx.Node) -> None:
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
         target: Any = node.target
         value: Any = None
         inputs = [tensor for each in node.all_input_nodes for tensor in tensors_in(each.meta["value"])]
@@ -135,14 +137,10 @@ class _Tracer(fx.Tracer):
             elif node.op == "get_attr":
                 value = operator.attrgetter(target)(self.root)
                 value = value.clone() if isinstance(value, torch.Tensor) else value  # as it is now
-            elif node.op == "call_module":
-                module = self.root.get_submodule(target)
-                node.meta["module"] = _as_it_is(module)
-                value = module(*args, **kwargs)
-            elif node.op == "call_method":
-                value = getattr(args[0], target)(*args[1:], **kwargs)
-            elif node.op == "call_function":
-                value = target(*args, **kwargs)
+            else:
+                if node.op == "call_module":
+                    node.meta["module"] = _as_it_is(self.root.get_submodule(target))
+                value = perform(node, lambda each: each.meta["value"])
         changed = [tensor for tensor, version in self.known if _version(tensor) != version]
         # what writes without being counted is seen where it changes the numbers
         changed += [tensor for tensor, (old, _) in zip(inputs, before, strict=True) if not _same_numbers(tensor, old)]
@@ -153,6 +151,19 @@ class _Tracer(fx.Tracer):
         tensors = [tensor for tensor, _ in self.known] if changed else []
         self.known = [(tensor, _version(tensor)) for tensor in tensors] if changed else self.known
         self.known += [(tensor, _version(tensor)) for tensor in tensors_in(value)]
+
+
+def perform(node: fx.Node, value_of: Callable[[fx.Node], Any]) -> Any:
+    """A recorded call once more, with these values of the nodes that it reads."""
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), value_of)
+    if node.op == "call_module":
+        return node.meta["module"](*args, **kwargs)
+    if node.op == "call_method":
+        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    if node.op == "output":
+        return args[0]
+    target: Any = node.target
+    return target(*args, **kwargs)
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
@@ -253,8 +264,14 @@ class Network:
         Those that depend on the input.
     before : set of torch.fx.Node
         Those that belong to ``preprocess``.
+    n_rows : int
+        Of the example.
+    program : Program
+        What the recorded calls run on the example.
     alone : bool
-        Whether a row is embedded in the same way whatever stands beside it.
+        Whether the rows of the example are embedded in the same way whatever stands beside them.
+    otherwise : str or None
+        How the encoder was seen to run otherwise than recorded.
     steepest : float
         The largest difference quotient found from the examples: no constant is smaller.
     """
@@ -265,12 +282,30 @@ class Network:
     moving: set[fx.Node]
     reached: set[fx.Node]
     before: set[fx.Node]
+    n_rows: int
+    program: Program
     alone: bool
+    otherwise: str | None
     steepest: float
 
     def module(self, node: fx.Node) -> nn.Module:
         """The module of a call_module node, with the settings that it had then."""
         return node.meta["module"]
+
+    def otherwise_on(self, rows: torch.Tensor) -> str | None:
+        """How the encoder does to these rows, as many as they are, what was not recorded; None where it does the same."""
+        with _restored(self.root):
+            found = program_of(self.root, rows)
+        reason = difference(self.program, self.n_rows, found, len(rows))
+        return None if reason is None else f"of {len(rows)} rows {reason} of {self.n_rows}"
+
+    def refuse_otherwise(self, reason: str) -> Uncertifiable:
+        """The error for an encoder that runs otherwise than recorded."""
+        return Uncertifiable(
+            f"This encoder does what tracing it has not recorded: {reason}. Its forward must do the same to every batch, "
+            "whatever its length, its numbers, torch's modes and what ran before: take out what asks for these, register its "
+            "module with skcert.register_lipschitz, or pass lipschitz= a number you can vouch for."
+        )
 
     def inputs(self, node: fx.Node) -> list[fx.Node]:
         """Arguments that depend on the input."""
@@ -321,6 +356,12 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
             "change what any module computes. Remove them by their handle.remove(), or pass lipschitz= a number you can "
             "vouch for."
         )
+    replaced = layers.replaced()
+    if replaced:
+        raise Uncertifiable(
+            f"{', '.join(replaced)} of torch was replaced, so that torch's modules may do anything. Put back what was "
+            "there, or pass lipschitz= a number you can vouch for."
+        )
     owner = getattr(encoder, "__self__", encoder)
     whole = _Whole(owner, encoder, preprocess)
     with torch.inference_mode(False), torch.no_grad():
@@ -352,12 +393,10 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
             raise Uncertifiable(f"This encoder cannot embed {n + 2} rows as it does {n}: {error}") from error
     if not torch.isfinite(expected).all():
         raise Uncertifiable("This encoder returns NaN or infinite values for numbers between 0 and 1: no bound holds for it.")
-    if not _same(value, expected):
+    if not same(value, expected):
         raise Uncertifiable("Tracing this encoder does not repeat what it does: is it random, or does it change as it runs?")
     # the first and the last row, beside others and among more of them
-    alone = (
-        len(value) == n and len(first) == len(last) == n + 2 and _same(value[:1], first[:1]) and _same(value[-1:], last[-1:])
-    )
+    alone = len(value) == n and len(first) == len(last) == n + 2 and same(value[:1], first[:1]) and same(value[-1:], last[-1:])
     steepest = 0.0
     if alone:
         n_looks = min(n, 2)
@@ -375,10 +414,68 @@ def trace(encoder: Any, preprocess: Callable | None, output: str | None, example
         if node in needed:
             needed.update(node.all_input_nodes)
     before = set(nodes[: whole.n_before]) if preprocess is not None else set()
-    return Network(tracer.root, nodes, result, moving & needed, moving, before, alone, steepest)
+    program = program_of(lambda rows: _replayed(graph, rows), example)
+    network = Network(whole, nodes, result, moving & needed, moving, before, n, program, alone, None, steepest)
+    return replace(network, otherwise=_otherwise(network, torch.cat([example, others])))
 
 
-def _same(value: torch.Tensor, other: torch.Tensor) -> bool:
+def _otherwise(network: Network, rows: torch.Tensor) -> str | None:
+    """How the encoder was seen to run otherwise than recorded, on batches of several lengths, again and again."""
+    changed = _changing(network.root, rows[: network.n_rows])
+    if changed is not None:
+        return f"it changes {changed} whenever it runs"
+    for n_rows in (network.n_rows, network.n_rows + 1, _MANY, 1):
+        try:
+            found = network.otherwise_on(rows[torch.arange(n_rows) % len(rows)])
+        except Exception as error:  # of the user's own forward: anything
+            if n_rows == 1:  # it loses the axis of the rows (squeeze), and embeds no single row
+                continue
+            return f"it cannot embed {n_rows} rows as it does {network.n_rows} ({error})"
+        if found is not None:
+            return found
+    return None
+
+
+def _changing(root: nn.Module, rows: torch.Tensor) -> str | None:
+    """What a module changes in itself with every run, by its name; layers in training mode follow their input."""
+    with _restored(root), torch.inference_mode():
+        root(rows.clone())
+        once = _state(root)
+        root(rows.clone())
+        twice = _state(root)
+    return next((name.removeprefix("encoder.") for name, value in once.items() if twice.get(name, value) != value), None)
+
+
+def _state(root: nn.Module) -> dict[str, Any]:
+    """Numbers and tensors that modules hold, the latter by sums."""
+    found: dict[str, Any] = {}
+    for name, module in root.named_modules():
+        held = {key: value for key, value in vars(module).items() if isinstance(value, (bool, int, float, str))}
+        tensors = {**module._parameters, **module._buffers} if not module.training else {}
+        sums = {key: _sums(value) for key, value in tensors.items() if value is not None}
+        found |= {f"{name}.{key}": value for key, value in (held | sums).items()}
+    return found
+
+
+def _sums(tensor: torch.Tensor) -> tuple[float, ...]:
+    numbers = tensor.detach().double().nan_to_num().flatten()
+    return float(numbers.sum()), float(numbers.abs().sum()), float(numbers.square().sum())
+
+
+def _replayed(graph: fx.Graph, rows: torch.Tensor) -> Any:
+    """The recorded calls, made on other rows."""
+    values: dict[fx.Node, Any] = {}
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            values[node] = rows
+        elif node.op == "get_attr":
+            values[node] = node.meta["value"]
+        else:
+            values[node] = perform(node, values.__getitem__)
+    return values[graph.output_node()]
+
+
+def same(value: torch.Tensor, other: torch.Tensor) -> bool:
     """Up to the rounding of float32."""
     if value.shape != other.shape:
         return False

@@ -26,6 +26,7 @@ from skcert.lipschitz.layers import (
 )
 from skcert.lipschitz.network import Network, overlap, tensors_in
 from skcert.lipschitz.report import Layer
+from skcert.lipschitz.rows import check_rows
 from skcert.lipschitz.rules import FUNCTIONS, MODULES
 from skcert.perturbations import Uncertifiable
 
@@ -98,11 +99,17 @@ def constants(network: Network, done: Callable[[], Any] = lambda: None) -> Const
             so_far[node] = _bound(network, node, folded.get(node), so_far)
             factors[node] = so_far[node] / max(before) if max(before) > 0 else 0.0
             note = f"with {network.label(folded[node])}" if node in folded else ""
+        try:
+            check_rows(network, node)
+        except Uncertifiable as reason:
+            raise network.refuse(node, str(reason)) from None
         if not math.isfinite(so_far[node]):
             raise network.refuse(node, f"the constant up to here is {so_far[node]}")
         layers.append(Layer(network.label(node), network.kind(node), factors[node], so_far[node], note))
     if not network.alone:
         raise Uncertifiable("This encoder does not embed each row by itself: the latents of one depend on the rows beside it.")
+    if network.otherwise is not None:
+        raise network.refuse_otherwise(network.otherwise)
     total = so_far.get(network.latents, 0.0)
     if total * (1 + 1e-3) < network.steepest:  # what was just seen contradicts it: a rule is wrong, or the recording
         raise Uncertifiable(

@@ -368,3 +368,39 @@ def test_an_explanation_says_what_the_encoder_is_known_by(network, data):
         if isinstance(way, Clever):
             continue
         assert words in repr(certify(pipe, X_test[:3]).explain(1))
+
+
+# -- what runs is what was recorded ------------------------------------------------------------------------------------
+
+
+class Telling(nn.Module):
+    """Steeper in batches that no example is as long as, or for points that no example is as large as."""
+
+    def __init__(self, steeper):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.steeper = nn.Linear(64, 12), steeper
+
+    def forward(self, x):
+        h = self.layer(x)
+        return h + 30 * torch.relu(h - 20) if self.steeper(x) else h
+
+
+@pytest.mark.parametrize("lipschitz", ["global", "local"])
+def test_what_an_encoder_does_to_the_points_themselves_must_be_what_was_recorded(lipschitz, data):
+    X, y, X_test, _ = data
+    pipe = pipeline(Telling(lambda x: len(x) == CASES), lipschitz, shape=None).fit(X, y)
+    with pytest.raises(Uncertifiable, match=rf"of {CASES} rows it runs sub where it was recorded with nothing more of 2"):
+        certify(pipe, X_test)
+    assert (certify(pipe, X_test[:-1]).radius > 0).any()
+
+
+def test_steps_that_only_some_numbers_reach_are_noticed_where_they_are_certified(data):
+    X, y, X_test, _ = data
+
+    def large(x):  # out of the sight of torch
+        return type(x) is torch.Tensor and max(np.from_dlpack(x).ravel()) > 3
+
+    pipe = pipeline(Telling(large), "global", shape=None).fit(X, y)
+    with pytest.raises(Uncertifiable):
+        certify(pipe, np.concatenate([X_test, 4 * X_test]))

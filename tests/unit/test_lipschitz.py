@@ -40,7 +40,7 @@ REFUSED = {
     "division by its own length": (lambda m, x: F.normalize(x), "normalize.*Normalizer"),
     "an attention": (lambda m, x: F.scaled_dot_product_attention(x, x, x), "attention"),
     "a moving weight": (lambda m, x: F.linear(x, x), "linear.*first argument"),
-    "matrices that both move": (lambda m, x: x @ x.T, "matmul.*first argument"),
+    "matrices that both move": (lambda m, x: x @ x.T, "each row by itself"),
     "rounding": (lambda m, x: x.round(), r"round\(\)"),
     "signs": (lambda m, x: torch.sign(x), r"sign\(\)"),
     "positions": (lambda m, x: x.argmax(1, keepdim=True).float(), "argmax"),
