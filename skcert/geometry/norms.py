@@ -419,6 +419,10 @@ def _crossing(u, data, W, size, norm) -> tuple[np.ndarray, np.ndarray]:
     return point, np.where(np.isfinite(length), length, np.inf)
 
 
+#: trials of every step of a descent, and bytes of those that are made together
+TRIALS, TOGETHER = 4, 4 * 2**20
+
+
 def descent_attack(
     margin, slopes, curvature, norm, *, slope_error=0.0, curvature_error=0.0, starts=None, n_steps=20
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -454,22 +458,36 @@ def descent_attack(
     rays += [bottom, *(steepest(slopes, p) for p in {norm, 2.0}), *(starts or [])]
     everything = np.maximum(margin, TINY), slopes, np.broadcast_to(slope_error, (n,)), np.broadcast_to(curvature_error, (n,))
     length, points = np.full(n, np.inf), np.full((n, d), np.nan)
-    with np.errstate(all="ignore"):
-        for ray in rays:
-            u, long = _crossing(ray, everything, curvature, size, norm)
-            rows = np.flatnonzero(np.isfinite(long))
-            u, long, data = u[rows], long[rows], tuple(x[rows] for x in everything)
-            pace = np.minimum(1 / max(size, TINY), 10 * row_norms(u) / row_norms(data[1]))
-            for _ in range(n_steps):
-                slope = data[1] + (u * curvature if curvature.ndim == 1 else rows_times(u, curvature))
-                corner = steepest(slope, norm) * long[:, None]
-                trials = [u + f * (corner - u) for f in (1.0, 0.3, 0.1)] + [_shortened(u - pace[:, None] * slope, long, norm)]
-                best, least = u, long
-                for trial in trials:
-                    point, reach = _crossing(trial, data, curvature, size, norm)
-                    best, least = np.where((reach < least)[:, None], point, best), np.minimum(least, reach)
-                pace *= np.where(reach < long, 1.7, 0.4)  # the last trial is the one along the gradient
-                u, long = best, least
-            better = long < length[rows]
-            length[rows[better]], points[rows[better]] = long[better], u[better]
+    some = max(1, TOGETHER // (8 * len(rays) * TRIALS * d))
+    for rows in (slice(start, start + some) for start in range(0, n, some)):
+        data = tuple(np.concatenate([x[rows]] * len(rays)) for x in everything)
+        with np.errstate(all="ignore"):
+            found = _descended(np.concatenate([ray[rows] for ray in rays]), data, curvature, size, norm, n_steps)
+        long, ends = found[0].reshape(len(rays), -1), found[1].reshape(len(rays), -1, d)
+        first = long.argmin(axis=0), np.arange(long.shape[1])
+        length[rows], points[rows] = long[first], ends[first]
+    points[np.isinf(length)] = np.nan
     return length, points
+
+
+def _descended(rays, everything, curvature, size, norm, n_steps) -> tuple[np.ndarray, np.ndarray]:
+    """From where rays, shape (m, d), cross, to a shorter crossing: lengths, infinite where there is none, and points."""
+    points, lengths = _crossing(rays, everything, curvature, size, norm)
+    rows = np.flatnonzero(np.isfinite(lengths))
+    u, long, data = points[rows], lengths[rows], tuple(x[rows] for x in everything)
+    of_trials = tuple(np.concatenate([x] * TRIALS) for x in data)
+    pace = np.minimum(1 / max(size, TINY), 10 * row_norms(u) / row_norms(data[1]))
+    for _ in range(n_steps if len(rows) else 0):
+        slope = data[1] + (u * curvature if curvature.ndim == 1 else rows_times(u, curvature))
+        corner = steepest(slope, norm) * long[:, None]
+        trials = [u + f * (corner - u) for f in (1.0, 0.3, 0.1)] + [_shortened(u - pace[:, None] * slope, long, norm)]
+        ends, reach = _crossing(np.concatenate(trials), of_trials, curvature, size, norm)
+        ends, reach = (
+            np.concatenate([u, ends]).reshape(TRIALS + 1, *u.shape),
+            np.concatenate([long, reach]).reshape(TRIALS + 1, -1),
+        )
+        pace *= np.where(reach[-1] < long, 1.7, 0.4)  # the last trial is the one along the gradient
+        first = reach.argmin(axis=0), np.arange(len(rows))
+        u, long = ends[first], reach[first]
+    points[rows], lengths[rows] = u, long
+    return lengths, points
