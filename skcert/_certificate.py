@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import reduce
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
-from skcert._printing import round_down
+from skcert._printing import round_down, short
 from skcert._request import same_scale
 from skcert.backends.arrays import like, namespace_of, to_host
 
@@ -344,6 +345,14 @@ class Certificate:
                 f"y must hold labels of the type of the predictions, {prediction.dtype}, got {y.dtype}: "
                 f"{' and '.join(sorted(kinds, reverse=True))} are never equal. Convert y."
             )
+        if not (y == prediction).any() and self._origins:
+            classes = dict.fromkeys(label for origin in self._origins for label in origin.certifier._classes.tolist())
+            if classes.keys().isdisjoint(y.tolist()):
+                warnings.warn(
+                    f"None of the labels in y, {short(list(dict.fromkeys(y.tolist())))}, is a class of the model, "
+                    f"{short(list(classes))}: no prediction counts as right. Convert y.",
+                    stacklevel=3,
+                )
         return y
 
     def to_frame(self) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from skcert._passages import Passages, boundary_of, units_of, widest_unit
 from skcert._points import (
     Points,
     check_names,
+    check_rows,
     dense,
     dispatched,
     floats,
@@ -169,6 +170,7 @@ class Certifier:
         if issparse(X):
             raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
         check_names(X)
+        check_rows(X)
 
         passed = X
         for _, step in self._steps[:start]:

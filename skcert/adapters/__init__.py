@@ -9,6 +9,7 @@ raises :class:`Uncertifiable`, saying why and what to do.
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import isabstract
 from typing import Any
 
 from skcert._affine import Affine as Head
@@ -113,10 +114,11 @@ def _find(registry: dict[type, Any], estimator: Any, kind: str, register: str) -
             f"{own.__name__} is a {ancestor.__name__} that overrides {', '.join(changed)}: the rule for {ancestor.__name__} "
             f"may not hold for it. Register one of its own with skcert.{register}({own.__name__}, rule)."
         )
-    known = ", ".join(sorted(t.__name__ for t in registry))
+    known = ", ".join(sorted(t.__name__ + (" and its subclasses" if isabstract(t) else "") for t in registry))
+    votes = " Or let it vote under noise: RandomizedSmoothingClassifier(classifier, sigma=...)." if kind == "classifier" else ""
     raise Uncertifiable(
         f"No rule for the {kind} {own.__name__}: expected one of {known}. Register a rule with "
-        f"skcert.{register}({own.__name__}, rule)."
+        f"skcert.{register}({own.__name__}, rule).{votes}"
     )
 
 
