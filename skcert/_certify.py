@@ -131,6 +131,12 @@ class Certifier:
                 f"The rule registered for {type(self._model).__name__} returned {found} scores for "
                 f"{len(self._classes)} classes: it must return one per class, in the order of classes_."
             )
+        seen = getattr(self._model, "n_features_in_", None)
+        if not self._smoothed and seen not in (None, rule.n_features):
+            raise ValueError(
+                f"The rule registered for {type(self._model).__name__} is for {rule.n_features} features, and the classifier "
+                f"for {seen}."
+            )
         self._own_scores = compares_own_scores(self._model)
         # our mixture decides by the very rule that is kept, and votes are asked of what is there
         self._follows = self._smoothed or discriminant_of(self._model) is rule

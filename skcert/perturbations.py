@@ -104,8 +104,8 @@ class LipschitzStep:
     in_float64: bool = False
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.constant) and self.constant > 0):
-            raise ValueError(f"A Lipschitz constant must be positive and finite, got {self.constant!r}.")
+        if not (isinstance(self.constant, Real) and np.isfinite(self.constant) and self.constant > 0):
+            raise ValueError(f"A Lipschitz constant must be a positive finite number, got {self.constant!r}.")
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,20 @@ class AffineStep:
     support: np.ndarray | None = None
     noise: tuple[np.ndarray, np.ndarray] | None = None
     work: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("center", "matrix", "offset"):
+            if not isinstance(getattr(self, name), np.ndarray):
+                object.__setattr__(self, name, np.array(getattr(self, name), dtype=float))
+        center, matrix, offset = self.center.shape, self.matrix.shape, self.offset.shape
+        fits = matrix == offset + center or matrix == offset == center
+        if not (len(center) == len(offset) == 1 and fits):
+            raise ValueError(
+                "center, matrix and offset must have the shapes (d_in,), (d_out, d_in) or, of a diagonal one, (d,), and "
+                f"(d_out,), got {center}, {matrix} and {offset}."
+            )
+        if np.shape(self.column_error) not in ((), center):
+            raise ValueError(f"column_error must be a number or have the shape {center}, got {np.shape(self.column_error)}.")
 
     @classmethod
     def scaling(cls, scale: np.ndarray) -> AffineStep:
