@@ -368,6 +368,11 @@ class Certificate:
         columns = {name: getattr(self._like(None), name) for name in ARRAYS if name != "attack"}
         return pd.DataFrame({name: values for name, values in columns.items() if values is not None}, index=self._index)
 
+    def _label(self, row: int) -> Any:
+        """What the index of the points calls a row; None where it only counts."""
+        counted = self._index is None or (self._index.dtype.kind in "iu" and (self._index == np.arange(len(self))).all())
+        return None if counted else self._index[row]
+
     def _meaning(self) -> str:
         if self.guarantee == "none":
             return "estimates, above or below the distance"
@@ -385,8 +390,8 @@ class Certificate:
             ("predict in", self.arithmetic),
         ]
         if n:
-            low, middle, high = np.quantile(radius, [0.1, 0.5, 0.9], method="lower")
-            rows.append(("radius, median", round_down(middle)))
+            low, high = np.quantile(radius, [0.1, 0.9], method="lower")
+            rows.append(("radius, median", round_down(float(np.median(radius)))))
             rows.append(("radius, 10 % to 90 %", f"{round_down(low)} to {round_down(high)}"))
             rows.append(("not certified", str(int((radius == 0).sum()))))
             if self.n_passes is not None:

@@ -33,7 +33,7 @@ from skcert._points import (
     type_of,
     types_of,
 )
-from skcert._progress import shown
+from skcert._progress import bar, shown
 from skcert._request import Request, check_classifier, check_method, classes_of, scale_of
 from skcert._smoothing import RandomizedSmoothingClassifier
 from skcert.adapters import Uncertifiable, discriminant_of, inherits
@@ -204,9 +204,13 @@ class Certifier:
         values = floats(X)
         blind = self._smoothed or any(isinstance(carrier, (LipschitzStep, EstimatedStep)) for carrier in carriers)
         if is_mapped(values) and len(X) and not (request.attack or blind):
-            for some in batches(len(X), X[:1].nbytes, MAPPED):
-                yield X[some]
-                release(X[some])
+            parts = batches(len(X), X[:1].nbytes, MAPPED)
+            # other boundaries show how far they are
+            with bar(len(X), "certifying", "row", isinstance(self._rule, Affine)) as done:
+                for some in parts:
+                    yield X[some]
+                    release(X[some])
+                    done.update(some.stop - some.start)
             return
         linear = isinstance(self._rule, Affine) and all(isinstance(carrier, AffineStep) for carrier in carriers)
         if self._known(links) or request.attack or request.gpu or not linear or values is None or not values.size:
@@ -214,7 +218,10 @@ class Certifier:
             return
         # every look at a frame costs scikit-learn milliseconds
         rows = batches(len(values), values.shape[1] * values.itemsize, CACHE if values is X else 4 * CACHE)
-        yield from (X[some] if values is X else X.iloc[some] for some in rows)
+        with bar(len(values), "certifying", "row") as done:
+            for some in rows:
+                yield X[some] if values is X else X.iloc[some]
+                done.update(some.stop - some.start)
 
     def _known(self, links) -> bool:
         """Whether what is certified is the very object that predicts: then there is nothing to compare."""
