@@ -251,6 +251,18 @@ class AffineStep:
         )
 
     @property
+    def only_scales(self) -> bool:
+        """Whether every output is a multiple of one input at most, each of another, whatever rounding has done to the rest."""
+        if self.matrix.ndim == 1:
+            return True
+        used = self.matrix != 0
+        read = used.any(axis=0)
+        lost = np.broadcast_to(self.column_error, read.shape)[~read].any()
+        if self.noise is not None:
+            lost = lost or self.noise[0][:, ~read].any()
+        return not lost and bool((used.sum(axis=0) <= 1).all() and (used.sum(axis=1) <= 1).all())
+
+    @property
     def matrix_error(self) -> float:
         """Upper bound of the spectral norm of the error of the matrix."""
         errors = np.broadcast_to(self.column_error, (self.n_inputs,))
@@ -644,6 +656,8 @@ class Pullback:
             raise ValueError(f"A step scales features by {sizes.min():.3g} to {sizes.max():.3g}: float64 cannot square that.")
         if matrix.ndim == 1:
             return cls(np.abs(matrix), np.sign(matrix), step.matrix_error, step.size)
+        if step.only_scales:
+            return cls(sizes, np.sign(matrix).T, step.matrix_error, step.size)
         lengths = np.linalg.norm(matrix, axis=1)
         if matrix.shape[0] <= matrix.shape[1] and lengths.min() > 0:
             directions = (matrix / lengths[:, None]).T
