@@ -29,6 +29,7 @@ LONG = {
     "gaussianity.md": "permutations, and a picture",
     "pixels.md": "local bounds of a network",
     "shaping.md": "a network is trained",
+    "smoothing.md": "latents and votes under noise",
     "tables.md": "the census incomes",
 }
 
