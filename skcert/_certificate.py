@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import reduce
@@ -14,7 +15,7 @@ import numpy as np
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 from skcert._points import names_of
-from skcert._printing import round_down
+from skcert._printing import round_down, short
 from skcert._request import labelled, same_scale
 from skcert.backends.arrays import like, namespace_of, to_host
 
@@ -358,6 +359,14 @@ class Certificate:
                 f"y must hold labels of the type of the predictions, {prediction.dtype}, got {y.dtype}: "
                 f"{' and '.join(sorted(kinds, reverse=True))} are never equal. Convert y."
             )
+        if not (y == prediction).any() and self._origins:
+            classes = dict.fromkeys(label for origin in self._origins for label in origin.certifier._classes.tolist())
+            if classes.keys().isdisjoint(y.tolist()):
+                warnings.warn(
+                    f"None of the labels in y, {short(list(dict.fromkeys(y.tolist())))}, is a class of the model, "
+                    f"{short(list(classes))}: no prediction counts as right. Convert y.",
+                    stacklevel=3,
+                )
         return y
 
     def to_frame(self) -> pd.DataFrame:
@@ -372,6 +381,11 @@ class Certificate:
 
         columns = {name: getattr(self._like(None), name) for name in ARRAYS if name != "attack"}
         return pd.DataFrame({name: values for name, values in columns.items() if values is not None}, index=self._index)
+
+    def _label(self, row: int) -> Any:
+        """What the index of the points calls a row; None where it only counts."""
+        counted = self._index is None or (self._index.dtype.kind in "iu" and (self._index == np.arange(len(self))).all())
+        return None if counted else self._index[row]
 
     def _meaning(self) -> str:
         if self.guarantee == "none":
@@ -390,8 +404,8 @@ class Certificate:
             ("predict in", self.arithmetic),
         ]
         if n:
-            low, middle, high = np.quantile(radius, [0.1, 0.5, 0.9], method="lower")
-            rows.append(("radius, median", round_down(middle)))
+            low, high = np.quantile(radius, [0.1, 0.9], method="lower")
+            rows.append(("radius, median", round_down(float(np.median(radius)))))
             rows.append(("radius, 10 % to 90 %", f"{round_down(low)} to {round_down(high)}"))
             rows.append(("not certified", str(int((radius == 0).sum()))))
             if self.n_passes is not None:

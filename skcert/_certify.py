@@ -21,6 +21,7 @@ from skcert._passages import Passages, boundary_of, units_of, widest_unit
 from skcert._points import (
     Points,
     check_names,
+    check_rows,
     conversion,
     dispatched,
     floats,
@@ -34,7 +35,7 @@ from skcert._points import (
     type_of,
     types_of,
 )
-from skcert._progress import shown
+from skcert._progress import bar, shown
 from skcert._request import Request, check_classifier, check_method, classes_of, scale_of
 from skcert._smoothing import RandomizedSmoothingClassifier
 from skcert.adapters import Uncertifiable, discriminant_of, inherits
@@ -132,6 +133,12 @@ class Certifier:
                 f"The rule registered for {type(self._model).__name__} returned {found} scores for "
                 f"{len(self._classes)} classes: it must return one per class, in the order of classes_."
             )
+        seen = getattr(self._model, "n_features_in_", None)
+        if not self._smoothed and seen not in (None, rule.n_features):
+            raise ValueError(
+                f"The rule registered for {type(self._model).__name__} is for {rule.n_features} features, and the classifier "
+                f"for {seen}."
+            )
         self._own_scores = compares_own_scores(self._model)
         # our mixture decides by the very rule that is kept, and votes are asked of what is there
         self._follows = self._smoothed or discriminant_of(self._model) is rule
@@ -171,6 +178,7 @@ class Certifier:
         if issparse(X):
             raise TypeError("X is sparse: certificates need dense points. Pass X.toarray().")
         check_names(X)
+        check_rows(X)
 
         passed, X = X, listed(X)
         for _, step in self._steps[:start]:
@@ -198,9 +206,13 @@ class Certifier:
         values = floats(X)
         blind = self._smoothed or any(isinstance(carrier, (LipschitzStep, EstimatedStep)) for carrier in carriers)
         if is_mapped(values) and len(X) and not (request.attack or blind):
-            for some in batches(len(X), X[:1].nbytes, MAPPED):
-                yield X[some]
-                release(X[some])
+            parts = batches(len(X), X[:1].nbytes, MAPPED)
+            # other boundaries show how far they are
+            with bar(len(X), "certifying", "row", isinstance(self._rule, Affine)) as done:
+                for some in parts:
+                    yield X[some]
+                    release(X[some])
+                    done.update(some.stop - some.start)
             return
         linear = isinstance(self._rule, Affine) and all(isinstance(carrier, AffineStep) for carrier in carriers)
         if self._known(links) or request.attack or request.gpu or not linear or values is None or not values.size:
@@ -208,7 +220,10 @@ class Certifier:
             return
         # every look at a frame costs scikit-learn milliseconds
         rows = batches(len(values), values.shape[1] * values.itemsize, CACHE if values is X else 4 * CACHE)
-        yield from (X[some] if values is X else X.iloc[some] for some in rows)
+        with bar(len(values), "certifying", "row") as done:
+            for some in rows:
+                yield X[some] if values is X else X.iloc[some]
+                done.update(some.stop - some.start)
 
     def _known(self, links) -> bool:
         """Whether what is certified is the very object that predicts: then there is nothing to compare."""

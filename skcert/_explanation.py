@@ -75,6 +75,8 @@ class Explanation:
         known. ``after`` may be None: no attack can be constructed.
     scale : ndarray of shape (n_features,)
         The unit in which each feature moves; 0 where it cannot.
+    label : object
+        What the index of the frame that was certified calls the point; None where it only counts.
     """
 
     row: int
@@ -92,6 +94,7 @@ class Explanation:
     after: np.ndarray | None
     scale: np.ndarray
     votes: str = ""
+    label: Any = None
 
     @property
     def change(self) -> np.ndarray:
@@ -115,8 +118,9 @@ class Explanation:
         unit = f"l{self.norm:g} in {self.space!r}"
         grade = "the distance itself" if self.exact else "a lower bound of the distance"
         known = "an estimate, no guarantee" if self.guarantee == "none" else f"{self.guarantee}, {grade}"
+        called = "" if self.label is None else f", index {self.label!r}"
         lines = [
-            f"Row {self.row}: predicted {self.prediction}, next {self.runner_up}",
+            f"Row {self.row}{called}: predicted {self.prediction}, next {self.runner_up}",
             f"  radius  {round_down(self.radius)}  ({unit}, {known})",
             f"  attack  {'none known' if not np.isfinite(self.attack_radius) else 'at ' + round_up(self.attack_radius)}",
             "",
@@ -302,6 +306,7 @@ class Origin:
             after,
             np.where(points.numeric & ~frozen & ~np.isnan(points.values[0]), scale, 0.0),
             self._voted(certificate, row),
+            certificate._label(row),
         )
 
     def shares(self, certificate: Certificate, rows: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, list]:

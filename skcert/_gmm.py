@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import chi2
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
@@ -422,7 +423,13 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         priors = np.full(K, 1 / K) if priors is None else _check_priors(priors, labels)
         model.priors_ = priors[by_class]
         model.priors = None if model.priors is None else model.priors_
-        model._finish()
+        try:
+            model._finish()
+        except estimation.RankError as reason:
+            raise ValueError(
+                f'{reason} The covariances, of shape {covariances.shape}, were read as "{covariance_type}": if they are '
+                "something else, pass covariance_type."
+            ) from None
         return model
 
     def _check_parameters(self) -> None:
@@ -591,8 +598,22 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
 
     # -- using it --------------------------------------------------------------------------------------------------
 
+    def _check_fitted(self) -> None:
+        """NotFittedError where there is nothing to predict with; after some batches, which say what they lack."""
+        if hasattr(self, "_discriminant") or not hasattr(self, "_moments"):
+            check_is_fitted(self, "_discriminant")
+            return
+        unseen = self.classes_[self._moments.count == 0].tolist()
+        why = f"no samples yet of the classes {unseen!r}"
+        if not unseen:
+            try:
+                self._finish()
+            except estimation.RankError as reason:
+                why = f"too few samples yet. {reason}"
+        raise NotFittedError(f"This {type(self).__name__} has {why}: pass more batches to partial_fit before using it.")
+
     def _check(self, X) -> np.ndarray:
-        check_is_fitted(self, "_discriminant")
+        self._check_fitted()
         return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
 
     def _log_joint(self, X) -> np.ndarray:
@@ -698,7 +719,7 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
         X : ndarray of shape (n_samples, n_features)
         y : ndarray of shape (n_samples,)
         """
-        check_is_fitted(self, "_discriminant")
+        self._check_fitted()
         if not _is_count(n_samples):
             raise ValueError(f"n_samples must be an integer >= 1, got {n_samples!r}.")
         rng = check_random_state(self.random_state)

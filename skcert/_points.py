@@ -53,6 +53,17 @@ def listed(X: Any) -> Any:
     return X if made.ndim < 2 else made if made.dtype.kind in "fiub" else np.asarray(X, dtype=object)
 
 
+def check_rows(X: Any) -> None:
+    """ValueError for numbers that pandas holds without columns, one row or one column; texts are points of their own."""
+    if not hasattr(X, "iloc") or hasattr(X, "columns"):
+        return
+    if any(isinstance(cell, Real) and cell == cell for cell in X):
+        raise ValueError(
+            "X is a Series, one row or one column of a table: expected a table, one row for each point. Of a DataFrame "
+            "X.iloc[[0]] is its first row as a table."
+        )
+
+
 def index_of(X: Any) -> Any:
     """The labels of the rows of what pandas holds; None for all else."""
     return X.index if hasattr(X, "iloc") else None

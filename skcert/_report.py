@@ -54,6 +54,11 @@ WEAKEST = 10
 RADII = 6
 #: radii between which lines of the mixture are drawn
 FINE = 200
+#: lines that are drawn, each in a colour of its own
+DRAWN = (
+    *("certified", "under attack", "mixture, certified", "transferred", "ceiling, mixture", "ceiling, these points"),
+    *("NearestCentroid, beside it", "LogisticRegression, beside it", "one answer to everything"),
+)
 #: columns of points are taken to have different units where their standard deviations differ by more than this factor
 ALIKE = 10
 
@@ -201,8 +206,10 @@ class RobustnessReport:
         (x, low), (_, high) = (self.lines[f"certified, {which} limit"].until(end) for which in ("lower", "upper"))
         ax.fill_between(x, low, high, step="pre", color=COLORS[0], alpha=0.15, linewidth=0)
         styles = {"upper bound": "--", "model-based": ":", "estimated": "-."}
-        drawn = [each for each in self.lines.items() if each[0] not in ("certified, lower limit", "certified, upper limit")]
-        for color, (name, line) in zip(COLORS, drawn, strict=False):
+        for name, line in self.lines.items():
+            if name.startswith("certified, "):  # its limits, drawn already
+                continue
+            color = COLORS[DRAWN.index("ceiling, these points" if name.endswith("these points") else name)]
             grade = f" ({line.grade})" if line.grade in styles and name != "certified" else ""
             ax.plot(*line.until(end), styles.get(line.grade, "-"), drawstyle="steps-pre", color=color, label=f"{name}{grade}")
         c = self.certificate
@@ -370,9 +377,9 @@ def robustness_report(
         - "transferred" (estimated): what is left of it at the estimated divergence of the latents from the mixture.
         - "ceiling, mixture" (model-based): no classifier has more on the fitted mixture (theory 3.3).
         - "ceiling, these points" (upper bound): no classifier has more on these points (theory 3.4).
-        - "NearestCentroid", "LogisticRegression": fitted on one half of the latents of these points and certified on the
-          other, in turn. C is the one with the largest certified accuracy at the middle radius, on folds of the same half,
-          among those whose clean accuracy there is within 0.01 of the best.
+        - "NearestCentroid, beside it", "LogisticRegression, beside it": fitted on one half of the latents of these points and
+          certified on the other, in turn. C is the one with the largest certified accuracy at the middle radius, on folds of
+          the same half, among those whose clean accuracy there is within 0.01 of the best.
         - "one answer to everything": the share of the most frequent class, which a constant classifier has at every radius.
 
     Notes
@@ -688,7 +695,7 @@ def _add_others(lines, facts, left_out, certifier: Certifier, certificate: Certi
     labels, counts = np.unique(y, return_counts=True)
     if counts.min() < 6 or len(labels) < 2:
         few = "a class has fewer than 6 points" if len(labels) > 1 else "all points are of one class"
-        left_out["NearestCentroid, LogisticRegression"] = f"{few}, too few to fit on halves."
+        left_out["models beside it"] = f"{few}, too few to fit on halves."
         return
     some = np.sort(np.random.default_rng(0).permutation(len(y))[:BESIDE])
     points, latents, y = _safe_indexing(points, some), _safe_indexing(latents, some), y[some]
@@ -710,11 +717,11 @@ def _add_others(lines, facts, left_out, certifier: Certifier, certificate: Certi
             for name, model in (("NearestCentroid", NearestCentroid()), ("LogisticRegression", _logistic(C))):
                 kept[name][judge] = beside.kept(_fitted(model, latents, y, fit), y, judge)
     except ValueError as reason:
-        left_out["NearestCentroid, LogisticRegression"] = str(reason)
+        left_out["models beside it"] = str(reason)
         return
     for name, radii in kept.items():
-        lines[name] = Line.of_counts(radii, grid, "on halves of these points")
-    facts["LogisticRegression"] = (
+        lines[f"{name}, beside it"] = Line.of_counts(radii, grid, "on halves of these points")
+    facts["LogisticRegression, beside it"] = (
         f"C is the one with the largest certified accuracy at {_radius(middle)} that costs at most {LOSS:g} of clean accuracy"
     )
 
@@ -795,8 +802,10 @@ def _weakest(certificate: Certificate, y: np.ndarray, typical: np.ndarray | None
     right = np.flatnonzero(certificate.prediction == y)
     rows = right[np.argsort(certificate.radius[right], kind="stable")[:WEAKEST]]
     others = _mistaken(certificate, y)[rows]
-    table = {
-        "row": [int(row) for row in rows],
+    table: dict[str, list] = {"row": [int(row) for row in rows]}
+    if len(rows) and certificate._label(rows[0]) is not None:
+        table["index"] = [certificate._label(row) for row in rows]
+    table |= {
         "class": list(y[rows]),
         "runner-up": ["-" if other is None else other for other in others],
         "radius": [round_down(float(each), 3) for each in certificate.radius[rows]],

@@ -150,8 +150,9 @@ def scale_of(feature_scale, points: Points) -> tuple[np.ndarray, np.ndarray]:
         kind = type(feature_scale).__name__
         if names is None:
             raise ValueError(
-                f"feature_scale is a {kind}, whose entries have labels, and needs points with column names (a DataFrame): pass "
-                "these, or an array in the order of the columns (of a Series: its .to_numpy())."
+                f"feature_scale is a {kind}, whose entries have labels, and needs points with column names: pass a DataFrame, "
+                'and for a space after a step call set_output(transform="pandas") of the pipeline; or pass an array in the '
+                "order of the columns (of a Series: its .to_numpy())."
             )
         if not scales and not isinstance(feature_scale, Mapping):
             raise ValueError(f"feature_scale is a {kind} without entries: give each column of {names!r} a scale.")
@@ -162,9 +163,14 @@ def scale_of(feature_scale, points: Points) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"feature_scale must be an array of numbers or a dict by column, got {feature_scale!r}.") from None
     if scale.shape != (d,):
         raise ValueError(f"feature_scale must have shape ({d},), one factor per feature of the space, got {scale.shape}.")
-    if not (np.isfinite(scale).all() and (scale >= 0).all()):
-        raise ValueError("feature_scale must be finite and not negative; 0 keeps a feature where it is.")
-    moved = scale[scale > 0]
-    if len(moved) and not (moved.min() > 1 / SCALE_LIMIT and moved.max() < SCALE_LIMIT):
-        raise ValueError(f"feature_scale must lie between {1 / SCALE_LIMIT:g} and {SCALE_LIMIT:g}, or be 0.")
+    _check_scale(np.isfinite(scale) & (scale >= 0), "be finite and not negative, 0 where a feature stays", scale, names)
+    possible = (scale == 0) | ((scale > 1 / SCALE_LIMIT) & (scale < SCALE_LIMIT))
+    _check_scale(possible, f"lie between {1 / SCALE_LIMIT:g} and {SCALE_LIMIT:g}, or be 0", scale, names)
     return scale, asked
+
+
+def _check_scale(possible: np.ndarray, expected: str, scale: np.ndarray, names: list | None) -> None:
+    """ValueError that names the first column whose scale is not possible."""
+    if not possible.all():
+        at = int(possible.argmin())
+        raise ValueError(f"feature_scale must {expected}; got {scale[at]:g} for column {names[at] if names else at!r}.")

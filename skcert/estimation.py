@@ -272,6 +272,12 @@ REMEDY = (
     "drop features that are constant."
 )
 
+ALIKE = "Features or samples that are all alike carry no variance: drop or replace them."
+ALONE = (
+    'One sample has no covariance: give the class more samples, use covariance_type="tied", which all classes share, or leave '
+    "the class out."
+)
+
 
 class RankError(ValueError):
     """A covariance without full rank."""
@@ -329,10 +335,16 @@ def invert(covariance: np.ndarray, name: str, n: float | None) -> Inverse:
     doubt = 0.0 if covariance.ndim == 1 else gamma(10 * d) * fro(covariance)
     if not values[0] > 4 * doubt:
         rank = int(np.sum(values > 4 * doubt))
-        came = "" if n is None else f" was estimated from n={n:g} samples in d={d} features and"
+        if n is None:
+            least = f"smallest {'variance' if covariance.ndim == 1 else 'eigenvalue'} {values[0]:.3g}"
+            raise RankError(
+                f"The covariance of {name} must be positive definite, got the {least}: correct its numbers, or "
+                "raise its diagonal."
+            )
+        remedy = REMEDY if rank else ALONE if n < 2 else ALIKE
         raise RankError(
-            f"The covariance of {name}{came} has rank {rank} < {d}: it must be positive definite. "
-            + ("Features or samples that are all alike carry no variance: drop or replace them." if rank == 0 else REMEDY)
+            f"The covariance of {name} was estimated from n={n:g} samples in d={d} features and has rank {rank} < {d}: it must "
+            f"be positive definite. {remedy}"
         )
     if covariance.ndim == 1:
         logs = np.log(covariance)

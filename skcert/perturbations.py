@@ -104,8 +104,8 @@ class LipschitzStep:
     in_float64: bool = False
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.constant) and self.constant > 0):
-            raise ValueError(f"A Lipschitz constant must be positive and finite, got {self.constant!r}.")
+        if not (isinstance(self.constant, Real) and np.isfinite(self.constant) and self.constant > 0):
+            raise ValueError(f"A Lipschitz constant must be a positive finite number, got {self.constant!r}.")
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,20 @@ class AffineStep:
     noise: tuple[np.ndarray, np.ndarray] | None = None
     work: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("center", "matrix", "offset"):
+            if not isinstance(getattr(self, name), np.ndarray):
+                object.__setattr__(self, name, np.array(getattr(self, name), dtype=float))
+        center, matrix, offset = self.center.shape, self.matrix.shape, self.offset.shape
+        fits = matrix == offset + center or matrix == offset == center
+        if not (len(center) == len(offset) == 1 and fits):
+            raise ValueError(
+                "center, matrix and offset must have the shapes (d_in,), (d_out, d_in) or, of a diagonal one, (d,), and "
+                f"(d_out,), got {center}, {matrix} and {offset}."
+            )
+        if np.shape(self.column_error) not in ((), center):
+            raise ValueError(f"column_error must be a number or have the shape {center}, got {np.shape(self.column_error)}.")
+
     @classmethod
     def scaling(cls, scale: np.ndarray) -> AffineStep:
         """Multiply every feature by its own factor."""
@@ -235,6 +249,18 @@ class AffineStep:
             and not (self.center.any() or self.offset.any() or np.any(self.column_error) or self.offset_error)
             and self.noise is None
         )
+
+    @property
+    def only_scales(self) -> bool:
+        """Whether every output is a multiple of one input at most, each of another, whatever rounding has done to the rest."""
+        if self.matrix.ndim == 1:
+            return True
+        used = self.matrix != 0
+        read = used.any(axis=0)
+        lost = np.broadcast_to(self.column_error, read.shape)[~read].any()
+        if self.noise is not None:
+            lost = lost or self.noise[0][:, ~read].any()
+        return not lost and bool((used.sum(axis=0) <= 1).all() and (used.sum(axis=1) <= 1).all())
 
     @property
     def matrix_error(self) -> float:
@@ -630,6 +656,8 @@ class Pullback:
             raise ValueError(f"A step scales features by {sizes.min():.3g} to {sizes.max():.3g}: float64 cannot square that.")
         if matrix.ndim == 1:
             return cls(np.abs(matrix), np.sign(matrix), step.matrix_error, step.size)
+        if step.only_scales:
+            return cls(sizes, np.sign(matrix).T, step.matrix_error, step.size)
         lengths = np.linalg.norm(matrix, axis=1)
         if matrix.shape[0] <= matrix.shape[1] and lengths.min() > 0:
             directions = (matrix / lengths[:, None]).T

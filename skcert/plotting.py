@@ -255,9 +255,15 @@ class CertifiedAccuracyDisplay:
             No certificates, or certificates of different norms, spaces or feature scales (also from what ``ax`` shows
             already): their radii are different things.
         """
+        expected = "a Certificate, or a dict of name to Certificate"
+        if not isinstance(certificates, Mapping | Certificate):
+            raise TypeError(f"certificates must be {expected}, got {type(certificates).__name__}.")
         named = certificates if isinstance(certificates, Mapping) else {None: certificates}
         if not named:
-            raise ValueError("certificates is empty: pass a Certificate, or a dict of name to Certificate.")
+            raise ValueError(f"certificates is empty: pass {expected}.")
+        for name, each in named.items():
+            if not isinstance(each, Certificate):
+                raise TypeError(f"certificates[{name!r}] must be a skcert.Certificate, got {type(each).__name__}.")
         curves = [certified_accuracy_curve(y, certificate) for certificate in named.values()]
         for what in ("norm", "space", "feature_scale"):
             kinds = list(dict.fromkeys(_hashable(getattr(certificate, what)) for certificate in named.values()))
@@ -514,12 +520,14 @@ class CertifiedRegionDisplay:
         self._draw_balls(palette)
         self._draw_points(palette)
         names = self.feature_names or ["feature 0", "feature 1"]
-        norm = self.certificate.norm
+        norm, method = self.certificate.norm, self.certificate.method
+        if method == "exact" and not self.certificate.exact:
+            method = "lower bounds"
         self.ax_.set(
             xlabel=names[0],
             ylabel=names[1],
             aspect="equal",
-            title=f"{_grade([self.certificate.guarantee])} {_norm_name(norm)} radius ({self.certificate.method})",
+            title=f"{_grade([self.certificate.guarantee])} {_norm_name(norm)} radius ({method})",
             xlim=(self.xx0.min(), self.xx0.max()),
             ylim=(self.xx1.min(), self.xx1.max()),
         )

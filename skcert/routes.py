@@ -104,6 +104,10 @@ class Route:
     def then(self, carrier: Any, name: str, place: int, unit: Any = 0.0) -> Route:
         """The route with one more step, computed with this unit of rounding."""
         if isinstance(carrier, AffineStep):
+            if self.missing is not None and carrier.n_inputs != len(self.missing):
+                raise ValueError(
+                    f"The rule of the step {name!r} is for {carrier.n_inputs} features, and {len(self.missing)} reach it."
+                )
             return self._affine(_computed(carrier, unit, name), name)
         if isinstance(carrier, ImputeStep):
             step = _computed(carrier.at(self._width(name)), unit, name)

@@ -238,7 +238,7 @@ MUTANTS = {
     "short rows with the mirrored spectrum": ("boundaries/quadratic.py", "values[rows], slip[rows] = pair.spectra[int(a > b)].values, pair.slip", "values[rows], slip[rows] = pair.spectra[int(a < b)].values, pair.slip"),
     "a product by the rows there are": ("geometry/products.py", "    least = least_rows(d, m)\n", "    least = 1\n"),
     "small products by all threads' kernels": ("geometry/products.py", "    return BLOCK if m == 1 else min(BLOCK,", "    return 16 if m == 1 else min(16,"),
-    "keep what has been read of a file": ("_certify.py", "                release(X[some])\n", ""),
+    "keep what has been read of a file": ("_certify.py", "                    release(X[some])\n", ""),
     "let go of what was changed in memory": ("_points.py", "X.mode in (\"r\", \"r+\")", "X.mode in (\"r\", \"r+\", \"c\")"),
     "radii rounded to float32 for tensors": ("backends/arrays.py", "made = xp.asarray(np.require(values, requirements=[\"C\", \"W\"]), device=device(X))", "made = xp.asarray(np.require(values.astype(np.float32) if values.dtype == np.float64 else values, requirements=[\"C\", \"W\"]), device=device(X))"),
     "a ray of length 0 where squares overflow": ("geometry/quadric.py", "(inside >= 0) & np.isfinite(inside) & (linear > 0)", "(inside >= 0) & (linear > 0)"),

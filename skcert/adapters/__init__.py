@@ -9,6 +9,7 @@ raises :class:`Uncertifiable`, saying why and what to do.
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import isabstract
 from typing import Any
 
 from skcert._affine import Affine as Head
@@ -37,6 +38,11 @@ def register_perturbation(type_: type, rule: Callable[[Any], Carrier | tuple[Car
         in order. Every call of ``certify`` compares affine rules with the step's own ``transform`` on the points given; a
         ``LipschitzStep``, and what stands before it in a tuple, is taken at its word.
 
+    Raises
+    ------
+    TypeError
+        ``type_`` is no class, or ``rule`` cannot be called.
+
     Examples
     --------
     >>> import numpy as np
@@ -49,6 +55,7 @@ def register_perturbation(type_: type, rule: Callable[[Any], Carrier | tuple[Car
     ...         return np.tanh(X)
     >>> register_perturbation(Tanh, lambda step: LipschitzStep(1.0))
     """
+    _check_registered(type_, rule)
     _STEPS[type_] = rule
 
 
@@ -63,6 +70,11 @@ def register_discriminant(type_: type, rule: Callable[[Any], Discriminant]) -> N
         Takes a fitted instance, returns its scores in the order of ``classes_``, for example ``Affine(coef, intercept)``.
         Every call of ``certify`` compares their argmax with the classifier's own ``predict`` on the points given.
 
+    Raises
+    ------
+    TypeError
+        ``type_`` is no class, or ``rule`` cannot be called.
+
     Examples
     --------
     >>> import numpy as np
@@ -76,7 +88,17 @@ def register_discriminant(type_: type, rule: Callable[[Any], Discriminant]) -> N
     ...         return self.classes_[(X[:, 0] > self.at_).astype(int)]
     >>> register_discriminant(Threshold, lambda model: Affine([1.0, 0.0], -model.at_))
     """
+    _check_registered(type_, rule)
     _MODELS[type_] = rule
+
+
+def _check_registered(type_: Any, rule: Any) -> None:
+    if not isinstance(type_, type):
+        plain = type_ is None or type(type_).__module__ == "builtins"
+        got = repr(type_) if plain else f"an instance of {type(type_).__name__}: pass the class"
+        raise TypeError(f"type_ must be a class of estimators, got {got}.")
+    if not callable(rule):
+        raise TypeError(f"rule must be a function of a fitted {type_.__name__}, got {rule!r}.")
 
 
 def perturbation_of(step: Any) -> Carrier | tuple[Carrier, ...]:
@@ -87,7 +109,13 @@ def perturbation_of(step: Any) -> Carrier | tuple[Carrier, ...]:
 def discriminant_of(model: Any) -> Discriminant:
     """The scores of a fitted classifier."""
     found = _find(_MODELS, model, "classifier", "register_discriminant")(hosted(model))
-    return found._discriminant if isinstance(found, Head) else found
+    found = found._discriminant if isinstance(found, Head) else found
+    if not isinstance(found, Discriminant):
+        raise TypeError(
+            f"The rule registered for {type(model).__name__} returned a {type(found).__name__}: expected its scores, as "
+            "skcert.Affine(coef, intercept)."
+        )
+    return found
 
 
 def inherits(estimator: Any, ancestor: type) -> bool:
@@ -113,10 +141,11 @@ def _find(registry: dict[type, Any], estimator: Any, kind: str, register: str) -
             f"{own.__name__} is a {ancestor.__name__} that overrides {', '.join(changed)}: the rule for {ancestor.__name__} "
             f"may not hold for it. Register one of its own with skcert.{register}({own.__name__}, rule)."
         )
-    known = ", ".join(sorted(t.__name__ for t in registry))
+    known = ", ".join(sorted(t.__name__ + (" and its subclasses" if isabstract(t) else "") for t in registry))
+    votes = " Or let it vote under noise: RandomizedSmoothingClassifier(classifier, sigma=...)." if kind == "classifier" else ""
     raise Uncertifiable(
         f"No rule for the {kind} {own.__name__}: expected one of {known}. Register a rule with "
-        f"skcert.{register}({own.__name__}, rule)."
+        f"skcert.{register}({own.__name__}, rule).{votes}"
     )
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_is_fitted
 
 from skcert._fitted import float_types, may_write
 from skcert._points import transformed
@@ -79,10 +81,24 @@ def unrolled(estimator: Any, name: str) -> Iterator[tuple[str, Any]]:
 def link(name: str, step: Any) -> Link:
     """A step with what it does to a perturbation; what it was fitted on may have been arrays of another library."""
     step = hosted(step)
-    carriers = perturbation_of(step)
+    try:
+        carriers = perturbation_of(step)
+    except AttributeError:  # as of what fitting sets
+        _check_fitted(name, step)
+        raise
     carriers = carriers if isinstance(carriers, tuple) else (carriers,)
     known = type(step).__module__.startswith(("sklearn.", "skcert."))
     return Link(name, carriers, partial(transformed, step), float_types(step), known, may_write(step))
+
+
+def _check_fitted(name: str, step: Any) -> None:
+    """NotFittedError that names a step which is not fitted."""
+    try:
+        check_is_fitted(step)
+    except NotFittedError:
+        raise NotFittedError(
+            f"The step {name!r} ({type(step).__name__}) is not fitted: fit the whole pipeline, or put a fitted step there."
+        ) from None
 
 
 def chain(estimator: Any) -> tuple[Link, ...]:

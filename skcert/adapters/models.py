@@ -27,6 +27,7 @@ from skcert.geometry.rounding import SINGLE, UNIT, fro, gamma, grow, product, ro
 
 def gaussian_mixture(model: CertifiedGMMClassifier) -> Discriminant:
     """The very object its ``predict`` uses."""
+    model._check_fitted()
     return model._discriminant
 
 

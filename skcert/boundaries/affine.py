@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from skcert._progress import bar
 from skcert.boundaries.common import Nearest, first_row, latents_of, scaled, second_best
 from skcert.discriminants import Affine, batches
 from skcert.geometry import affine
@@ -117,18 +118,20 @@ class AffineBoundary:
         size = max((rows.stop - rows.start for rows in slices), default=0)
         # fresh memory for every batch would cost more than the arithmetic on it
         points, space = np.empty((size, width)), np.empty((3, k * size))
-        for rows in slices:
-            m = rows.stop - rows.start
-            here = [block[: k * m].reshape(k, m) for block in space]  # class by class: every operation runs along points
-            if scores is None:
-                error = self._scores(X[rows], None if x_error is None else x_error[rows], points[:m], here[0])
-            else:
-                here[0], error = scores[0][:, rows], scores[1][rows]
-            self._batch(out, rows, here, error)
-            if self.discriminant.squared is not None:
-                self._by_squares(out, rows, X[rows], here, error)
-            if method == "paper":
-                self._mix(out, rows, here[1], error)
+        with bar(n, "certifying", "row") as done:
+            for rows in slices:
+                m = rows.stop - rows.start
+                here = [block[: k * m].reshape(k, m) for block in space]  # class by class: every operation runs along points
+                if scores is None:
+                    error = self._scores(X[rows], None if x_error is None else x_error[rows], points[:m], here[0])
+                else:
+                    here[0], error = scores[0][:, rows], scores[1][rows]
+                self._batch(out, rows, here, error)
+                if self.discriminant.squared is not None:
+                    self._by_squares(out, rows, X[rows], here, error)
+                if method == "paper":
+                    self._mix(out, rows, here[1], error)
+                done.update(m)
         return out
 
     def recognise(self, X, Z, scores, sizes: tuple[np.ndarray, int]) -> np.ndarray | None:

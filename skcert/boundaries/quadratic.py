@@ -104,8 +104,8 @@ class QuadraticBoundary:
             self.pullback = p = None if step is None else Pullback.of(step)
         else:
             ball = AffineStep.scaling(np.ones(d.n_features)) if step is None else step
-            turned = ball.matrix.ndim == 2 or not d.diagonal
-            self.pullback = p = Pullback.straight(ball) if turned else Pullback.of(ball)
+            plain = d.diagonal and ball.only_scales
+            self.pullback = p = Pullback.of(ball) if plain else Pullback.straight(ball)
         self.budget = PAIR_BUDGET if budget is None else budget
         # what predict loses in the ball, where D_k x has grown by stretch_k ||y|| and the steps have moved it by noise_k ||y||
         self.unit, self._kappa = unit, d.rounding(unit)

@@ -1,6 +1,7 @@
 """The certificate as a record: joined, pickled, put into frames, explained after its points have changed, printed."""
 
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,6 +201,13 @@ def test_parts_in_other_libraries_are_joined_in_the_first():
 def test_what_is_no_list_of_certificates_is_not_joined(given, error, message):
     with pytest.raises(error, match=message):
         Certificate.concatenate(given)
+
+
+def test_the_median_that_is_printed_is_the_median_rounded_down():
+    for n in (9, 10):
+        certificate = certify(MODEL, FRAME.iloc[:n].to_numpy())
+        (printed,) = re.findall(r"radius, median +(\S+)", repr(certificate))
+        assert 0 <= np.median(certificate.radius) - float(printed) < 1e-3 * float(printed)
 
 
 # -- rows that know their index ----------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """certify(): spaces, norms and methods of pipelines; what it refuses; the certificate itself."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
@@ -17,8 +19,10 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 import skcert
-from skcert import CertifiedGMMClassifier, Certifier, LipschitzStep, PretrainedEmbedder, Uncertifiable, certify
+from skcert import AffineStep, CertifiedGMMClassifier, Certifier, LipschitzStep, PretrainedEmbedder, Uncertifiable, certify
 from skcert._printing import round_down
+from skcert.perturbations import Pullback
+from skcert.testing import check_certificate
 
 X, Y = load_wine(return_X_y=True)
 FRAME = load_wine(as_frame=True).data
@@ -486,3 +490,39 @@ def test_the_nearest_ellipsoid_rule_has_no_attack_and_no_radius_to_lose():
         model.certify(X / X.std(axis=0), return_attack=True)
     radius = model.certify(X / X.std(axis=0), feature_scale=np.zeros(13)).radius
     assert (np.isinf(radius) | (radius == 0)).all() and np.isinf(radius).any()
+
+
+# -- columns that are only scaled and permuted -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", [1, 2, np.inf])
+@pytest.mark.parametrize("scale", [None, np.r_[np.zeros(3), np.full(10, 0.5)]], ids=["all", "some still"])
+@pytest.mark.parametrize("columns", [np.arange(13)[::-1], [5, 0, 7, 12]], ids=["all", "some"])
+def test_columns_that_are_only_scaled_and_permuted_keep_diagonal_curvatures(columns, scale, norm):
+    """A ColumnTransformer of a scaler does no more than the scaler; in linf this is exact where curvatures are diagonal."""
+    points = X[::6]
+    parts = ColumnTransformer([("a", StandardScaler(), columns[:2]), ("b", StandardScaler(), columns[2:])])
+    behind = make_pipeline(parts, CertifiedGMMClassifier(covariance_type="diag")).fit(X, Y)
+    plain = make_pipeline(StandardScaler(), CertifiedGMMClassifier(covariance_type="diag")).fit(X[:, columns], Y)
+    found = certify(behind, points, norm=norm, feature_scale=scale, return_attack=True)
+    expected = certify(plain, points[:, columns], norm=norm, feature_scale=None if scale is None else scale[columns])
+    assert found.exact == expected.exact == (norm != 1)
+    np.testing.assert_allclose(found.radius, expected.radius, rtol=1e-9)
+    known = np.isfinite(found.attack_radius)
+    assert known.any() and (found.attack_radius >= found.radius)[known].all()
+    if found.exact:
+        np.testing.assert_allclose(found.attack_radius[known], found.radius[known], rtol=1e-5)
+    assert check_certificate(behind, points, found, random_state=0) is None
+
+
+def test_errors_of_columns_that_are_not_read_keep_the_matrix_as_it_is():
+    """In linf an l2 error counts by the number of coordinates that it moves along."""
+    step = AffineStep(np.zeros(3), np.array([[0.0, 2.0, 0.0], [0.0, 0.0, -1.0]]), np.zeros(2))
+    assert step.only_scales
+    assert not replace(step, column_error=1e-3).only_scales
+    assert not replace(step, noise=(np.full((2, 3), 1e-3), np.zeros(2))).only_scales
+    for mixing in ([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]]):
+        assert not replace(step, matrix=np.array(mixing)).only_scales
+    found = Pullback.of(replace(step, matrix=np.array([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0]])))
+    np.testing.assert_array_equal(found.factor, [2.0, 0.0])
+    np.testing.assert_array_equal(found.basis, [[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])

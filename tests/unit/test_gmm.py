@@ -10,10 +10,12 @@ from sklearn.base import clone
 from sklearn.covariance import ledoit_wolf, oas
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from sklearn.exceptions import NotFittedError
 from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skcert import CertifiedGMMClassifier
+from skcert import CertifiedGMMClassifier, certify
 
 KINDS = ["tied", "full", "diag", "spherical"]
 
@@ -162,6 +164,31 @@ def test_target_radius_maximises_certified_accuracy_on_the_training_points():
         assert rival.certify(X).certified_accuracy(y, r) <= certified + 1e-12
 
 
+# -- not yet fitted ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "use", [lambda m, X: m.predict(X), certify, lambda m, X: m.sample(2), lambda m, X: certify(make_pipeline(m), X)]
+)
+def test_batches_that_lack_classes_say_which(use):
+    X, y = load_iris(return_X_y=True)
+    names = np.array(["setosa", "versicolor", "virginica"])
+    model = CertifiedGMMClassifier().partial_fit(X[:60], names[y[:60]], classes=names)
+    with pytest.raises(NotFittedError, match=r"no samples yet of the classes \['virginica'\].*partial_fit"):
+        use(model, X)
+    use(model.partial_fit(X[60:], names[y[60:]]), X)
+
+
+def test_batches_with_too_few_points_of_a_class_say_so():
+    X, y = load_iris(return_X_y=True)
+    model = CertifiedGMMClassifier(covariance_type="full", shrinkage=None, reg_covar=0)
+    rows = np.append(np.arange(0, 100), 149)
+    model.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
+    with pytest.raises(NotFittedError, match="too few samples yet.*class 2.*partial_fit"):
+        certify(model, X)
+    assert model.partial_fit(X[100:149], y[100:149]).predict(X).shape == (150,)
+
+
 # -- from_parameters -------------------------------------------------------------------------------------------------
 
 
@@ -232,6 +259,22 @@ def test_bad_data_are_refused_with_the_remedy(X, y, kwargs, message):
         CertifiedGMMClassifier().fit(X, y, **kwargs)
 
 
+@pytest.mark.parametrize(
+    ("covariances", "words"),
+    [
+        ([[1.0, 2.0], [2.0, 1.0]], 'all classes.*eigenvalue -1:.*raise its diagonal.*as "tied"'),
+        ([[[1.0, 2.0], [2.0, 1.0]], np.eye(2), np.eye(2)], 'class 0 .*eigenvalue -1:.*as "full"'),
+        ([[1.0, -2.0], [1.0, 1.0], [1.0, 1.0]], 'class 0 .*smallest variance -2: .*as "diag"'),
+        ([1.0, 0.0, 1.0], 'class 1 .*smallest variance 0: .*as "spherical"'),
+    ],
+)
+def test_a_given_covariance_that_is_none_is_corrected_not_estimated(covariances, words):
+    means = np.arange(6.0).reshape(3, 2)
+    with pytest.raises(ValueError, match=words) as found:
+        CertifiedGMMClassifier.from_parameters(means, covariances)
+    assert not any(word in str(found.value) for word in ("shrinkage", "more samples", "reg_covar"))
+
+
 def test_a_rank_problem_names_the_class_its_counts_and_what_to_change():
     X, y = np.random.default_rng(0).standard_normal((12, 6)), np.repeat(["many", "few"], [8, 4])
     with pytest.raises(ValueError, match=r"class 'few'.* n=4 samples in d=6 features.* rank 3 < 6.*shrinkage.*reg_covar.*tied"):
@@ -243,7 +286,7 @@ def test_a_rank_problem_names_the_class_its_counts_and_what_to_change():
 @pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
 def test_a_class_with_one_sample_needs_a_shared_covariance(kind):
     X, y = np.random.default_rng(0).standard_normal((12, 2)), np.repeat([0, 1], [11, 1])
-    with pytest.raises(ValueError, match="class 1 .*n=1 samples"):
+    with pytest.raises(ValueError, match=r'class 1 .*n=1 samples.*more samples.*covariance_type="tied".*leave'):
         CertifiedGMMClassifier(covariance_type=kind).fit(X, y)
     assert np.isfinite(CertifiedGMMClassifier().fit(X, y).certify(X).radius).all()
 

@@ -305,6 +305,27 @@ def test_without_y_points_are_drawn_as_predicted(mixture, full):
     assert display.ax_.get_legend().get_title().get_text() == "predicted"
 
 
+def test_the_title_calls_bounds_bounds(mixture, full):
+    display = CertifiedRegionDisplay.from_estimator(full, mixture.X, norm=1, grid_resolution=10)
+    assert not display.certificate.exact
+    assert display.ax_.get_title() == r"Certified $\ell_1$ radius (lower bounds)"
+    stated = CertifiedRegionDisplay.from_estimator(full, mixture.X, method="paper", grid_resolution=10)
+    assert stated.ax_.get_title() == r"Certified $\ell_2$ radius (paper)"
+
+
+@pytest.mark.parametrize(
+    ("certificates", "words"),
+    [
+        (lambda c: [c], r"certificates must be a Certificate, or a dict of name to Certificate, got list"),
+        (lambda c: {"a": c, "b": 3}, r"certificates\['b'\] must be a skcert.Certificate, got int"),
+        (lambda c: None, "certificates must be a Certificate, .* got NoneType"),
+    ],
+)
+def test_what_is_no_certificate_is_named_as_it_was_passed(mixture, tied, certificates, words):
+    with pytest.raises(TypeError, match=words):
+        CertifiedAccuracyDisplay.from_certificates(certificates(certify(tied, mixture.X)), mixture.y)
+
+
 def test_title_and_axes_say_what_is_shown(mixture, tied):
     frame = pd.DataFrame(mixture.X, columns=["width", "height"])
     named = make_pipeline(StandardScaler(), CertifiedGMMClassifier()).fit(frame, mixture.y)

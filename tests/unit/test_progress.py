@@ -155,6 +155,8 @@ MEANS, PRIORS = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]]), np.full(3, 1 / 3
 WORK = {
     "certifying": lambda: full().certify(X),
     "certifying ": lambda: full(n_components=2, random_state=0).certify(X),
+    "certifying  ": lambda: certify(LogisticRegression().fit(X, Y), X),
+    "certifying   ": lambda: CertifiedGMMClassifier().fit(X, Y).certify(X),
     "eigenvalues of pairs of classes": lambda: full().certify(X),
     "bounding layers": lambda: encoded("global")(),
     "local bounds": lambda: encoded("local")(),

@@ -38,7 +38,8 @@ def test_every_line_is_there_and_in_its_order(report):
     lines = {name: line.values for name, line in report.lines.items()}
     assert list(lines) == [
         "certified", "certified, lower limit", "certified, upper limit", "under attack", "mixture, certified", "transferred",
-        "ceiling, mixture", "ceiling, these points", "NearestCentroid", "LogisticRegression", "one answer to everything",
+        "ceiling, mixture", "ceiling, these points", "NearestCentroid, beside it", "LogisticRegression, beside it",
+        "one answer to everything",
     ]  # fmt: skip
     assert not report.left_out
     for values in lines.values():
@@ -125,13 +126,13 @@ def test_tables_with_text():
     table = ColumnTransformer([("n", StandardScaler(), list("abc")), ("t", OneHotEncoder(), ["kind"])])
     model = make_pipeline(table, LogisticRegression()).fit(frame, Y_TEST)
     found = robustness_report(model, frame, Y_TEST)
-    assert "no distance" in str(found.left_out) and "LogisticRegression" in found.lines
+    assert "no distance" in str(found.left_out) and "LogisticRegression, beside it" in found.lines
 
 
 def test_a_frame_goes_to_a_classifier_without_steps_before_it():
     frame = pd.DataFrame(X_TEST[:, :3], columns=list("abc"))
     found = robustness_report(LogisticRegression(max_iter=5000).fit(frame, Y_TEST), frame, Y_TEST)
-    assert "LogisticRegression" in found.lines
+    assert "LogisticRegression, beside it" in found.lines
     array = robustness_report(LogisticRegression(max_iter=5000).fit(X_TEST[:, :3], Y_TEST), X_TEST[:, :3], Y_TEST)
     np.testing.assert_array_equal(found.to_frame(), array.to_frame())
 
@@ -140,7 +141,7 @@ def test_few_points_of_a_class_are_no_reason_to_fail():
     rows = np.concatenate([np.flatnonzero(Y_TEST == 0)[:3], np.flatnonzero(Y_TEST == 1)[:40]])
     model = make_pipeline(StandardScaler(), CertifiedGMMClassifier()).fit(X_TRAIN, Y_TRAIN)
     found = robustness_report(model, X_TEST[rows], Y_TEST[rows])
-    assert {"transferred", "Gaussian classes", "NearestCentroid, LogisticRegression"} <= set(found.left_out)
+    assert {"transferred", "Gaussian classes", "models beside it"} <= set(found.left_out)
 
 
 def test_it_prints_plots_and_writes_one_page(report, tmp_path):
@@ -157,6 +158,29 @@ def test_it_prints_plots_and_writes_one_page(report, tmp_path):
     page = path.read_text()
     assert "data:image/png;base64," in page and not re.search(r'(src|href)="(?!data:)', page)
     assert "<table>" in report._repr_html_()
+
+
+def test_a_line_has_its_colour_whatever_else_is_drawn(report):
+    def colours(found):
+        axes = found.plot()
+        return {line.get_label().split(" (")[0]: line.get_color() for line in axes.lines}
+
+    other = robustness_report(LogisticRegression(max_iter=5000).fit(X_TRAIN, Y_TRAIN), X_TEST, Y_TEST)
+    here, there = colours(report), colours(other)
+    shared = here.keys() & there.keys()
+    assert len(shared) >= 5 and all(here[name] == there[name] for name in shared)
+    assert len(set(here.values())) == len(here)
+
+
+def test_weak_points_are_listed_with_the_index_of_the_frame():
+    frame = pd.DataFrame(X_TEST[:, :3], columns=list("abc"), index=[f"patient {n}" for n in range(len(X_TEST))])
+    model = LogisticRegression(max_iter=5000).fit(frame, Y_TEST)
+    found = robustness_report(model, frame, Y_TEST)
+    assert found.weakest["index"] == [f"patient {row}" for row in found.weakest["row"]]
+    assert "patient" in repr(found)
+    assert f"index 'patient {found.weakest['row'][0]}'" in repr(found.certificate.explain(found.weakest["row"][0]))
+    for plain in (X_TEST[:, :3], frame.reset_index(drop=True)):
+        assert "index" not in robustness_report(model, plain, Y_TEST).weakest
 
 
 def test_names_of_classes_do_not_become_markup(tmp_path):
@@ -280,8 +304,8 @@ def test_company_does_not_buy_its_radii_with_accuracy(space, settings):
     model = make_pipeline(StandardScaler(), CertifiedGMMClassifier()).fit(X_TRAIN, Y_TRAIN)
     found = robustness_report(model, X_TEST, Y_TEST, space=space, **settings)
     tuned = cross_val_score(make_pipeline(StandardScaler(), LogisticRegression()), X_TEST, Y_TEST, cv=2).mean()
-    assert found.lines["LogisticRegression"].values[0] >= tuned - 0.03
-    assert "at most 0.01 of clean accuracy" in found.facts["LogisticRegression"]
+    assert found.lines["LogisticRegression, beside it"].values[0] >= tuned - 0.03
+    assert "at most 0.01 of clean accuracy" in found.facts["LogisticRegression, beside it"]
 
 
 def test_the_strength_chosen_certifies_most_among_those_that_are_nearly_as_accurate():
@@ -330,7 +354,7 @@ def test_every_line_under_a_feature_scale_is_that_of_the_scaled_points(norm, beh
     first, second = of(1.0, scale), of(scale, None)
     assert list(first.lines) == list(second.lines) and "ceiling, mixture" in first.lines
     for name, line in first.lines.items():
-        if name in ("NearestCentroid", "LogisticRegression") and not behind_a_scaler:
+        if name.endswith("beside it") and not behind_a_scaler:
             continue  # they see other latents
         slack = {"mixture, certified": 0.01, "transferred": 0.03}.get(name, 1e-6)  # draws of their own
         np.testing.assert_allclose(line.values, second.lines[name].values, atol=slack)
@@ -349,7 +373,7 @@ def test_what_cannot_be_computed_in_scaled_units_is_left_out_with_the_reason():
     alone = certify(model, X_TEST, feature_scale=scale)
     np.testing.assert_array_equal(found.certificate.radius, alone.radius)
     assert "1 of 30 columns cannot move" in found.facts["units"]
-    assert "LogisticRegression" in found.lines and "ceiling, mixture" not in found.lines
+    assert "LogisticRegression, beside it" in found.lines and "ceiling, mixture" not in found.lines
 
 
 def test_quotients_that_were_rounded_make_no_conflict():

@@ -1,15 +1,19 @@
 """What certify is asked for: scales with labels, estimators that are no classifiers, arguments of the wrong kind."""
 
+import pickle
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_wine
+from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import SelectKBest, SelectorMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.mixture import GaussianMixture
@@ -17,8 +21,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, Normalizer, PolynomialFeatures, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from skcert import (
@@ -31,6 +35,7 @@ from skcert import (
     certify,
     make_certified_pipeline,
 )
+from skcert.adapters import _STEPS
 from skcert.metrics import average_certified_radius_scorer, certified_accuracy_curve, certified_accuracy_scorer
 from skcert.testing import check_certificate
 
@@ -40,6 +45,24 @@ SCALE = FRAME.std()
 MODEL = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
 NAMED = make_pipeline(StandardScaler(), LogisticRegression()).fit(FRAME, Y)
 SEVERAL = np.column_stack([Y == 0, Y == 1, Y > 0]).astype(int)
+
+
+# -- one row -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        NAMED,
+        CertifiedGMMClassifier().fit(FRAME, Y),
+        make_pipeline(ColumnTransformer([("all", StandardScaler(), list(FRAME))]), LogisticRegression()).fit(FRAME, Y),
+        RandomizedSmoothingClassifier(NAMED, sigma=0.1, n_certify=200),
+    ],
+    ids=["pipeline", "classifier", "columns", "votes"],
+)
+def test_a_row_that_is_a_series_is_refused_with_the_way_to_pass_it(model):
+    with pytest.raises(ValueError, match=r"X is a Series, .* expected a table, one row for each point.*X\.iloc\[\[0\]\]"):
+        certify(model, FRAME.iloc[0])
 
 
 # -- scales with labels ------------------------------------------------------------------------------------------------
@@ -72,6 +95,32 @@ LABELLED = {
 def test_a_labelled_scale_without_names_to_match_is_refused(scale):
     with pytest.raises(ValueError, match=r"whose entries have labels, and needs points with column names.*\.to_numpy\(\)"):
         certify(MODEL, X, feature_scale=scale)
+
+
+def test_a_labelled_scale_after_a_step_asks_for_its_names_and_these_can_be_had():
+    scale = dict.fromkeys(FRAME, 2.0)
+    with pytest.raises(ValueError, match=r'a space after a step.*set_output\(transform="pandas"\)'):
+        certify(NAMED, FRAME, space="standardscaler", feature_scale=scale)
+    named = make_pipeline(StandardScaler(), LogisticRegression()).set_output(transform="pandas").fit(FRAME, Y)
+    plain = certify(named, FRAME, space="standardscaler")
+    np.testing.assert_allclose(
+        certify(named, FRAME, space="standardscaler", feature_scale=scale).radius, plain.radius / 2, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("points", "scale", "words"),
+    [
+        (FRAME, {"hue": np.nan}, "finite and not negative.*got nan for column 'hue'"),
+        (FRAME, {"hue": -2.0, "ash": -1.0}, "got -1 for column 'ash'"),
+        (X, [*np.ones(12), np.inf], "got inf for column 12"),
+        (FRAME, {"hue": 1e70}, r"between 1e-60 and 1e\+60.*got 1e\+70 for column 'hue'"),
+        (X, [1e-70, *np.ones(12)], "got 1e-70 for column 0"),
+    ],
+)
+def test_a_scale_that_makes_no_sense_is_named_with_its_column(points, scale, words):
+    with pytest.raises(ValueError, match=words):
+        certify(NAMED if points is FRAME else MODEL, points, feature_scale=scale)
 
 
 @pytest.mark.parametrize("kind", ["Series", "reversed Series", "dict", "frame of one row", "data array"])
@@ -239,7 +288,7 @@ def test_spaces_that_are_no_names_and_points_that_are_no_table_are_refused_in_wo
     for space in ([1], {"a": 1}, {1}, None, 3, np.array(["latents"]), pd.Series(["latents"])):
         with pytest.raises(ValueError, match="space must be 'input', 'latents' or the name of a step, got|space must be"):
             certify(MODEL, X, space=space)
-    with pytest.raises(ValueError, match="Expected 2D array|Expected a 2-dimensional"):
+    with pytest.raises(ValueError, match="Expected 2D array|X is a Series"):
         certify(MODEL, FRAME["hue"])
     for estimator in (None, "a", LogisticRegression):
         with pytest.raises(TypeError, match="estimator must be the fitted classifier that was certified"):
@@ -253,3 +302,65 @@ def test_spaces_that_are_no_names_and_points_that_are_no_table_are_refused_in_wo
 def test_the_radii_of_a_curve_are_a_list_of_numbers(radii):
     with pytest.raises(ValueError, match="radii must be (a list of )?numbers >= 0"):
         certified_accuracy_curve(Y[:5], certify(MODEL, X[:5]), radii=radii)
+
+
+# -- what there is no rule for -----------------------------------------------------------------------------------------
+
+
+def test_a_classifier_without_a_rule_is_pointed_to_votes():
+    with pytest.raises(
+        Uncertifiable, match=r"No rule for the classifier KNeighborsClassifier.*RandomizedSmoothingClassifier\("
+    ):
+        certify(KNeighborsClassifier().fit(X, Y), X)
+
+
+def test_a_step_without_a_rule_is_told_what_has_one_in_public_names():
+    model = make_pipeline(StandardScaler(), PolynomialFeatures(), LogisticRegression()).fit(X[:, :2], Y)
+    with pytest.raises(Uncertifiable, match="SelectorMixin and its subclasses, SimpleImputer"):
+        certify(model, X[:, :2])
+
+
+# -- labels that none is predicted as ----------------------------------------------------------------------------------
+
+
+def test_labels_none_of_which_is_a_class_are_warned_about():
+    fitted = CertifiedGMMClassifier().fit(X, np.array(["a", "b", "c"])[Y])
+    certificate = certify(fitted, X)
+    with pytest.warns(
+        UserWarning, match=r"None of the labels in y, \['A', 'B', 'C'\], is a class of the model, \['a', 'b', 'c'\]"
+    ):
+        assert certificate.certified_accuracy(np.array(["A", "B", "C"])[Y], 0) == 0
+    with pytest.warns(UserWarning, match="None of the labels in y"):
+        certify(MODEL, X).certified_accuracy(Y + 3, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        certificate.certified_accuracy(np.array(["a", "b", "elsewhere"])[Y], 0)  # points of a class that was never seen
+        pickle.loads(pickle.dumps(certificate)).certified_accuracy(np.array(["A", "B", "C"])[Y], 0)  # it has forgotten
+
+
+# -- steps that are not fitted -----------------------------------------------------------------------------------------
+
+
+UNFITTED = {
+    SelectorMixin: SelectKBest(k=2),
+    ColumnTransformer: ColumnTransformer([("a", StandardScaler(), [0])]),
+    FeatureUnion: FeatureUnion([("a", StandardScaler())]),
+    PretrainedEmbedder: PretrainedEmbedder(np.asarray, lipschitz=1.0),
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in _STEPS if kind.__module__.startswith(("sklearn", "skcert"))])
+def test_a_step_that_is_not_fitted_is_named(kind):
+    step = UNFITTED.get(kind) or kind()
+    model = Pipeline([("first", step), ("model", MODEL[-1])])
+    if kind in (FunctionTransformer, Normalizer):  # they learn nothing
+        assert (certify(model, X).radius > 0).any()
+        return
+    with pytest.raises(NotFittedError, match=rf"The step 'first' \({type(step).__name__}\) is not fitted"):
+        certify(model, X)
+
+
+def test_an_unfitted_step_within_another_is_named():
+    for within in (make_pipeline(PCA(2)), FeatureUnion([("pca", PCA(2))])):
+        with pytest.raises(NotFittedError, match=r"The step 'outer(__pca)?' \((PCA|FeatureUnion)\) is not fitted"):
+            certify(Pipeline([("outer", within), ("model", MODEL[-1])]), X)
