@@ -48,7 +48,7 @@ def array(request):
     return LIBRARIES[request.param]
 
 
-@pytest.fixture(params=[False, True] if UNDER_SCIPY else [False], ids="dispatch {}".format, autouse=True)
+@pytest.fixture(params=[UNDER_SCIPY], ids="dispatch {}".format, autouse=True)
 def dispatch(request):
     with config_context(array_api_dispatch=request.param):
         yield request.param

@@ -149,7 +149,7 @@ def linear_risk(w, b, means, covariance, priors, radius, q):
 def test_no_linear_rule_is_better_than_the_optimal_one(p):
     rng = np.random.default_rng(3)
     q = {1: np.inf, 2: 2, np.inf: 1}[p]
-    for trial in range(6):
+    for trial in range(3):
         d = int(rng.integers(1, 5))
         means, covariance = rng.standard_normal((2, d)) * 1.5, random_covariance(rng, d)
         prior = rng.uniform(0.1, 0.9)

@@ -198,6 +198,7 @@ def test_bounds_of_a_clip_are_held_in_the_type_of_the_points():
 def test_a_filled_value_that_cancels_against_its_mean_is_no_reason_to_refuse(kind, step, strategy):
     points = with_gaps(X.astype(kind))
     model = make_pipeline(SimpleImputer(strategy=strategy), step, LogisticRegression()).fit(points, Y)
+    points = points[:80]  # each with gaps of its own
     certificate = certify(model, points)
     assert (certificate.prediction == model.predict(points)).all() and (certificate.radius > 0).mean() > 0.85
 
