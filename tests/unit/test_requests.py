@@ -316,7 +316,7 @@ def test_a_classifier_without_a_rule_is_pointed_to_votes():
 
 def test_a_step_without_a_rule_is_told_what_has_one_in_public_names():
     model = make_pipeline(StandardScaler(), PolynomialFeatures(), LogisticRegression()).fit(X[:, :2], Y)
-    with pytest.raises(Uncertifiable, match="SelectorMixin and its subclasses, SimpleImputer"):
+    with pytest.raises(Uncertifiable, match="SelectorMixin and its subclasses, .*SimpleImputer"):
         certify(model, X[:, :2])
 
 
