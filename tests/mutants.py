@@ -350,9 +350,18 @@ def attempts(name: str, killers: dict[str, str], files: list[str]) -> Iterator[l
     if near:
         yield list(dict.fromkeys(near))
     of_file, of_all = (Counter(killer.split("::")[0] for killer in some) for some in (near, killers.values()))
-    order = sorted(files, key=lambda file: (-of_file[file], -of_all[file], file))
-    for start in range(0, len(order), PORTION):
+    order = sorted(files, key=lambda file: (-of_file[file], -shared(file, MUTANTS[name][0]), -of_all[file], file))
+    yield from ([file] for file in order[:PORTION])
+    for start in range(PORTION, len(order), PORTION):
         yield order[start : start + PORTION]
+
+
+def shared(tests: str, file: str) -> int:
+    """How many of the words in the path of a source file are in the path of its tests, and whether they name it."""
+    path = ROOT / tests
+    words = [word for part in Path(file).with_suffix("").parts for word in part.strip("_").split("_")]
+    text = path.read_text() if path.is_file() else ""
+    return 2 * sum(word.rstrip("s") in tests for word in words) + (words[-1] in text)
 
 
 def judge(name: str, killers: dict[str, str], copy: Path) -> Outcome:

@@ -41,15 +41,28 @@ def _real_cupy():
         pytest.skip(str(error))
 
 
-@pytest.fixture(params=["simulated", "simulated with FMA", pytest.param("GPU", marks=pytest.mark.gpu)])
+GPU = pytest.param("GPU", marks=pytest.mark.gpu)
+
+
+@pytest.fixture(params=["simulated", "simulated with FMA", GPU])
 def cupy(request, kernels, monkeypatch):
     """CuPy, or what stands in for it; chunks are small so that every call has several."""
-    if request.param == "GPU":
+    return _cupy(request.param, kernels, monkeypatch)
+
+
+@pytest.fixture(params=["simulated", GPU])
+def slow_cupy(request, kernels, monkeypatch):
+    """The same for what takes long without a GPU."""
+    return _cupy(request.param, kernels, monkeypatch)
+
+
+def _cupy(kind, kernels, monkeypatch):
+    if kind == "GPU":
         module = _real_cupy()
     else:
         if shutil.which("g++") is None:
             pytest.skip("no g++ to compile the kernels for the CPU")
-        flags = ("-mfma", "-ffp-contract=fast") if "FMA" in request.param else ("-ffp-contract=off",)
+        flags = ("-mfma", "-ffp-contract=fast") if "FMA" in kind else ("-ffp-contract=off",)
         if "-mfma" in flags and " fma " not in Path("/proc/cpuinfo").read_text():
             pytest.skip("this CPU has no FMA")
         module = _stand_in(kernels, flags)
@@ -180,7 +193,7 @@ def test_gaussian_radii_are_those_of_the_cpu(cupy, K, d, diagonal, method):
 
 @pytest.mark.parametrize("d", [513, 800, 1100])
 @pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diagonal"])
-def test_rows_of_any_length_are_solved(cupy, d, diagonal):
+def test_rows_of_any_length_are_solved(slow_cupy, d, diagonal):
     rule, X = random_mixture(0, 3, d, diagonal)
     boundary = QuadraticBoundary(rule)
     agree(cuda.nearest(boundary, X[:5], method="exact"), QuadraticBoundary(rule).nearest(X[:5], method="exact"), 2e-10)
@@ -312,7 +325,7 @@ def components(seed, K, d, diagonal, more=None):
     [(*sizes, None, diagonal) for sizes in [(2, 1), (2, 3), (3, 7), (5, 33)] for diagonal in (False, True)]
     + [(2, 2, 34, True)],
 )
-def test_radii_between_classes_of_several_components_are_those_of_the_cpu(cupy, K, d, more, diagonal):
+def test_radii_between_classes_of_several_components_are_those_of_the_cpu(slow_cupy, K, d, more, diagonal):
     mixture, X = components(0, K, d, diagonal, more)
     X = np.vstack([X[:12], mixture.components.means[:6]])
     for points in (X, X.astype(np.float32)) if more is None else (X[10:13],):  # many components take long without a GPU
@@ -379,12 +392,12 @@ def test_neither_order_nor_chunks_nor_company_change_a_radius(cupy, boundary, X,
 
 
 @pytest.mark.parametrize("boundary, X, method", CASES)
-def test_arrays_on_the_device_are_answered_there(cupy, boundary, X, method):
+def test_arrays_on_the_device_are_answered_there(slow_cupy, boundary, X, method):
     for points in (X, X.astype(np.float32), X.astype(np.float16)):
-        there, here = (cuda.nearest(boundary, x, method=method) for x in (cupy.asarray(points), points))
+        there, here = (cuda.nearest(boundary, x, method=method) for x in (slow_cupy.asarray(points), points))
         for name in NAMES:
             value = getattr(there, name)
-            assert isinstance(value, cupy.ndarray)
+            assert isinstance(value, slow_cupy.ndarray)
             np.testing.assert_allclose(value.get(), getattr(here, name), rtol=AGREE)
 
 

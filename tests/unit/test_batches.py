@@ -50,7 +50,7 @@ def chains(d, make):
 @pytest.mark.parametrize("method", ["exact", "pairwise"])
 @pytest.mark.parametrize("chain", ["alone", "scaled", "rotated"])
 @pytest.mark.parametrize("kind", ["tied", "diag", "spherical", "full"])
-@pytest.mark.parametrize("d, K", [(5, 3), (33, 4), (64, 10)])
+@pytest.mark.parametrize("d, K", [(5, 3), (64, 10)])
 def test_a_radius_does_not_depend_on_the_rows_beside_it(d, K, kind, chain, method):
     X, y = latents(d, K)
     model = chains(d, lambda: CertifiedGMMClassifier(covariance_type=kind))[chain]().fit(X, y)
@@ -69,8 +69,8 @@ def test_nor_with_several_components(kind, method):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = CertifiedGMMClassifier(covariance_type=kind, n_components=2, random_state=0).fit(X, y)
-    whole = Certifier(model).certify(X[:200], method=method)
-    for rows in pieces(200):
+    whole = Certifier(model).certify(X[:90], method=method)
+    for rows in pieces(90):
         same(Certifier(model).certify(X[rows], method=method), whole, rows)
 
 

@@ -17,6 +17,7 @@ from sklearn.preprocessing import Normalizer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 from skcert import CertifiedGMMClassifier, RandomizedSmoothingClassifier, _report, certify, robustness_report, theory
+from skcert.diagnostics import divergence
 
 X, Y = load_breast_cancer(return_X_y=True)
 X_TRAIN, X_TEST, Y_TRAIN, Y_TEST = train_test_split(X, Y, test_size=0.5, random_state=0)
@@ -26,6 +27,14 @@ X_TRAIN, X_TEST, Y_TRAIN, Y_TEST = train_test_split(X, Y, test_size=0.5, random_
 def close_figures():
     yield
     pyplot.close("all")
+
+
+@pytest.fixture(autouse=True)
+def quick(request, monkeypatch):
+    """Company is tuned among all strengths only where it is asked about; samples of the divergence's bias are few."""
+    monkeypatch.setattr(divergence, "SIMULATED", 2_000)
+    if not any(word in request.node.name for word in ("company", "strength")):
+        monkeypatch.setattr(_report, "STRENGTHS", (1e-1,))
 
 
 @pytest.fixture(scope="module")
