@@ -69,8 +69,8 @@ def test_nor_with_several_components(kind, method):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = CertifiedGMMClassifier(covariance_type=kind, n_components=2, random_state=0).fit(X, y)
-    whole = Certifier(model).certify(X[:90], method=method)
-    for rows in pieces(90):
+    whole = Certifier(model).certify(X[:140], method=method)
+    for rows in pieces(140):
         same(Certifier(model).certify(X[rows], method=method), whole, rows)
 
 
