@@ -347,8 +347,8 @@ def attempts(name: str, killers: dict[str, str], files: list[str]) -> Iterator[l
     if name in killers:
         yield [killers[name]]
     near = [killers[other] for other in MUTANTS if other in killers and MUTANTS[other][0] == MUTANTS[name][0]]
-    if near:
-        yield list(dict.fromkeys(near))
+    if tests := [killer for killer in near if "::" in killer]:  # a whole file, which somebody guessed, has its turn below
+        yield list(dict.fromkeys(tests))
     of_file, of_all = (Counter(killer.split("::")[0] for killer in some) for some in (near, killers.values()))
     order = sorted(files, key=lambda file: (-of_file[file], -shared(file, MUTANTS[name][0]), -of_all[file], file))
     yield from ([file] for file in order[:PORTION])
