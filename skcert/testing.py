@@ -581,11 +581,13 @@ def _found(deployed: _Deployed, X: Any, certificate: Certificate, n_directions: 
     for step in deployed.before:
         X = transformed(step, X)
     points, deployed.origin = Points.of(X), X
-    floats, whole = points.types(), np.array(points.kinds, dtype=object)
-    searches = [_Search(deployed, points, floats, certificate, rng)]
-    if any(kind.kind in "biu" for kind in whole):  # also where only points of the type of X itself are
-        kept = [kind if kind.kind in "biu" else instead for kind, instead in zip(whole, floats, strict=True)]
-        searches.append(_Search(deployed, points, np.array(kept, dtype=object), certificate, rng))
+    kinds = points.types()
+    searches = [_Search(deployed, points, kinds, certificate, rng)]
+    gaps = np.isnan(points.values).any(axis=0)  # no NumPy type of integers has any
+    whole = np.array([kind.kind in "biu" for kind in points.kinds], dtype=bool) & ~gaps
+    if whole.any():  # also where only points of the type of X itself are
+        kinds = np.where(whole, np.array(points.kinds, dtype=object), kinds)
+        searches.append(_Search(deployed, points, kinds, certificate, rng))
     for search in searches:
         _searched(search, certificate, n_directions)
     search = min(searches, key=lambda one: min(zip(one.share, one.length, strict=True)))

@@ -73,7 +73,7 @@ MUTANTS = {
     "squares of float16 do not overflow": ("boundaries/quadratic.py", "room = self._edge - 2 * grow(lengths, Z.shape[1] + 8)", "room = 10 * self._edge - lengths"),
     "whole numbers of any size are exact": ("_points.py", "held = np.array([kinds[k].kind in \"iu\" for k in at]) & (reach <= WHOLE)", "held = np.array([kinds[k].kind in \"iu\" for k in at])"),
     "forget that points lose digits": ("_passages.py", "shrink(np.maximum(shrink(found.radius) - 2 * lost, 0))", "found.radius"),
-    "whole numbers are tried as real ones only": ("testing.py", "if any(kind.kind in \"biu\" for kind in whole):", "if False:"),
+    "whole numbers are tried as real ones only": ("testing.py", "    if whole.any():  # also where", "    if False:  # also where"),
     "a scale by position has no columns": ("_certificate.py", "if columns[0] != columns[1] else []", "if False else []"),
     "share one tolerance between features of different units": ("perturbations.py", "/ np.where(room > TINY, room, 1)\n", "/ room.max()\n"),
     "ignore the feature scale": ("_passages.py", "route.narrow(norm, None if (whole == 1).all() else whole)", "route.narrow(norm, None)"),

@@ -404,6 +404,18 @@ def test_integers_are_tried_as_what_they_are_too(X, predict, radius, norm):
     assert found.distance == np.linalg.norm(moves, ord=norm) <= radius
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_gaps_in_columns_of_integers_stay_gaps(library):
+    X, y = load_iris(return_X_y=True)
+    cells = [[None if k % 7 == j else int(10 * v) for k, v in enumerate(X[:, j])] for j in range(2)]
+    columns = {"length": cells[0], "width": cells[1], "petal": X[:, 2], "wide": [None if v > 2.4 else v > 1 for v in X[:, 3]]}
+    frame = pd.DataFrame(columns).astype({"length": "Int64", "width": "Int16", "wide": "boolean"})
+    model = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression()).fit(frame.astype(float), y)
+    points = frame if library == "pandas" else pl.DataFrame({name: list(values) for name, values in columns.items()})
+    certificate = certify(model, points)
+    assert check_certificate(model, points, certificate, random_state=0, n_directions=4) is None
+
+
 def test_no_points_no_violation():
     model = Linear(np.ones(2))
     assert check_certificate(model, np.empty((0, 2)), by_hand(model, np.empty((0, 2)), 1.0)) is None
