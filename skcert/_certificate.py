@@ -306,7 +306,7 @@ class Certificate:
         from skcert._explanation import explained
 
         try:
-            number = operator.index(None if isinstance(i, bool) else i)  # type: ignore[arg-type]
+            number = operator.index(None if isinstance(i, bool) else i)  # type: ignore[arg-type]  # for the error
         except TypeError:
             raise TypeError(f"i must be the number of one certified point, an integer below {len(self)}, got {i!r}.") from None
         if not -len(self) <= number < len(self):

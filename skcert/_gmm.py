@@ -591,9 +591,8 @@ class CertifiedGMMClassifier(ClassifierMixin, BaseEstimator):
     def _names(self) -> list[str]:
         """What to call the components in errors: by their class, and their place in it where there are several."""
         names = []
-        remedy = (
-            " (a lower n_components may help)" if hasattr(self, "class_count_") else ""
-        )  # of what was given, nothing is fitted
+        # what was given has no number of components to lower
+        remedy = " (a lower n_components may help)" if hasattr(self, "class_count_") else ""
         for label, count in zip(self.classes_.tolist(), self.n_components_, strict=True):
             own = f"class {label!r}"
             names += [own] if count == 1 else [f"component {c} of {own}{remedy}" for c in range(count)]

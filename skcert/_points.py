@@ -134,7 +134,8 @@ def conversion(kinds: tuple, values: np.ndarray, scale: np.ndarray, norm: float,
     In units of the scale; a column of scale 0 counts for nothing. Integers lose nothing as long as all within the radius are
     below 2^53.
     """
-    at = np.flatnonzero([move > 0 and not _is_exact(kind) for move, kind in zip(scale, kinds, strict=True)])
+    lossy = {kind for kind in set(kinds) if not _is_exact(kind)}
+    at = np.flatnonzero([kind in lossy for kind in kinds] & (scale > 0)) if lossy else ()
     if not len(at):
         return np.zeros(len(values))
     sizes = np.abs(np.nan_to_num(values[:, at]))

@@ -785,7 +785,7 @@ def _by_class(certificate: Certificate, y: np.ndarray, grid: np.ndarray) -> dict
         clean.append(right.sum() / own.sum())
         kept.append((right & (certificate.radius >= middle)).sum() / own.sum())
         medians.append(round_down(float(np.median(certificate.radius[right])) if right.any() else 0.0, 3))
-        names, counts = np.unique(others[own & (others != None)], return_counts=True)  # noqa: E711
+        names, counts = np.unique(others[own & (others != None)], return_counts=True)  # noqa: E711  (cell by cell)
         rivals.append(names[counts.argmax()] if len(names) else "-")
     shares = _shares([clean, kept], [["counted"] * len(labels), ["lower" if middle else "counted"] * len(labels)])
     return {

@@ -131,7 +131,7 @@ class _Deployed:
                 self.method = method
                 if self.scores(X).shape == (len(X), len(self.classes)):
                     return
-            except (AttributeError, NotImplementedError):
+            except (AttributeError, NotImplementedError):  # as of probabilities that were not asked for in fit
                 pass
         self.method = ""
 

@@ -20,10 +20,10 @@ class Compiler:
     """Calls of libnvrtc; what it says is returned, not printed."""
 
     def __init__(self):
-        self.library = ctypes.CDLL(str(files("nvidia.cuda_nvrtc") / "lib" / "libnvrtc.so.12"))
+        self.nvrtc = ctypes.CDLL(str(files("nvidia.cuda_nvrtc") / "lib" / "libnvrtc.so.12"))
 
     def call(self, name, *args):
-        status = getattr(self.library, f"nvrtc{name}")(*args)
+        status = getattr(self.nvrtc, f"nvrtc{name}")(*args)
         assert status == 0, f"nvrtc{name} returns {status}"
 
     def text(self, program, name) -> bytes:
@@ -40,7 +40,7 @@ class Compiler:
         try:
             for name in names:
                 self.call("AddNameExpression", program, name.encode())
-            failed = self.library.nvrtcCompileProgram(program, len(options), strings)
+            failed = self.nvrtc.nvrtcCompileProgram(program, len(options), strings)
             log = self.text(program, "GetProgramLog").rstrip(b"\0").decode()
             return b"" if failed else self.text(program, "GetCUBIN"), log
         finally:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch")  # before what needs it: E402
 
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
@@ -30,7 +30,7 @@ def convolutions(draw):
     D = draw(st.integers(1, 2))
     groups = draw(st.sampled_from([1, 1, 2, 3]))
     channels = [groups * draw(st.integers(1, 3)) for _ in range(2)]
-    several = lambda low, high: tuple(draw(st.integers(low, high)) for _ in range(D))  # noqa: E731
+    several = lambda low, high: tuple(draw(st.integers(low, high)) for _ in range(D))  # noqa: E731  (it draws)
     kernel, stride, dilation, padding = several(1, 5), several(1, 4), several(1, 3), several(0, 4)
     size = tuple(d * (k - 1) + 1 + draw(st.integers(0, 6)) for k, d in zip(kernel, dilation, strict=True))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

@@ -174,10 +174,11 @@ def test_digits_that_are_lost_in_columns_that_nobody_reads_cost_nothing(frame):
     points = pd.DataFrame(points, columns=["a", "b", "c", "key"]) if frame else points
     columns = ["a", "b", "c"] if frame else [0, 1, 2]
     model = make_pipeline(ColumnTransformer([("scaled", StandardScaler(), columns)]), GaussianNB()).fit(points, Y)
-    whole = certify(model, points)
     as_floats = points.astype(dict.fromkeys(columns, float)) if frame else points.astype(float)
-    np.testing.assert_array_equal(whole.radius, certify(model, as_floats).radius)
-    assert (whole.radius > 0).mean() > 0.9
+    for norm in (2, np.inf):
+        whole = certify(model, points, norm=norm)
+        np.testing.assert_array_equal(whole.radius, certify(model, as_floats, norm=norm).radius)
+        assert (whole.radius > 0).mean() > 0.9
 
 
 def test_bounds_of_a_clip_are_held_in_the_type_of_the_points():
